@@ -1,0 +1,51 @@
+"""How long does one translation take, and what does the import cost? One clip, warm, with the shipped bundle.
+
+Prints milliseconds for the whole call (file to picture) and for the model alone, beside fastai's own import in the same run.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def import_seconds(module, times=5):
+    "Median seconds that a fresh interpreter needs to import `module`"
+    code = f'import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)'
+    return statistics.median(float(subprocess.check_output([sys.executable, '-c', code])) for _ in range(times))
+
+
+def milliseconds(f, times=50):
+    "Median milliseconds of a warm call"
+    for _ in range(5): f()
+    def once():
+        start = time.perf_counter()
+        f()
+        return 1000*(time.perf_counter() - start)
+    return statistics.median(once() for _ in range(times))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--bundle', help='a bundle; the shipped one if not given')
+    parser.add_argument('--json', help='write the numbers here')
+    args = parser.parse_args()
+    fastai, ours = import_seconds('fastai.vision.all'), import_seconds('cargan.deploy.translate')
+
+    import torch
+    from cargan.deploy.translate import Translator, shipped_clips
+    translator = Translator.from_pretrained(args.bundle)
+    clip = next(iter(shipped_clips().values()))
+    t = translator(clip)
+    label = torch.tensor([translator.labels.index(t.label)])
+    report = dict(size=translator.model.spec.size, threads=torch.get_num_threads(),
+                  milliseconds=round(milliseconds(lambda: translator(clip)), 1),
+                  milliseconds_model=round(milliseconds(lambda: translator.paint(t.wave[None], label)), 1),
+                  import_seconds=round(ours, 2), import_seconds_fastai=round(fastai, 2), import_ratio=round(ours/fastai, 2))
+    for k, v in report.items(): print(f'{k:22} {v}')
+    if args.json: Path(args.json).write_text(json.dumps(report, indent=1))
+
+
+if __name__ == '__main__': main()

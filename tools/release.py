@@ -1,0 +1,126 @@
+"""Rebuild the shipped bundle from nothing: data, classifiers, GAN, evaluation, clips, MODEL_CARD.md.
+
+One command (`make release`), one seed. Banks in CARGAN_SOUNDFONTS are used beside the one that comes with pretty_midi.
+"""
+import argparse
+import json
+import platform
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+
+from cargan import __version__
+from cargan.data.audio import load_audio, loudness
+from cargan.data.pairs import find_pairs, pairs_dls
+from cargan.data.synth import synth_urmp
+from cargan.deploy.translate import Translator, show_translations
+from cargan.evaluation.metrics import evaluate
+from cargan.training.train import train
+
+HERE = Path(__file__).parent.parent
+PRETRAINED = HERE/'cargan'/'pretrained'
+
+
+def runs_of_windows(pairs):
+    "Pairs of one recording in chains whose windows follow each other without a gap"
+    chains, last = [], None
+    for p in sorted(pairs, key=lambda p: (p.recording, p.start_ms)):
+        if last and p.recording == last.recording and p.start_ms == last.start_ms + 500: chains[-1].append(p)
+        else: chains.append([p])
+        last = p
+    return chains
+
+
+def write_clips(root, folder, windows=4):
+    "One clip an instrument: the loudest stretch of at most `windows` windows of a test recording"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tests = [p for p in find_pairs(root) if p.split == 'test']
+    for label in sorted({p.label for p in tests}):
+        chains = [c[:windows] for c in runs_of_windows([p for p in tests if p.label == label])]
+        longest = max(map(len, chains))
+        level = lambda chain: min(loudness(load_audio(p.sound)).item() for p in chain)
+        chain = max((c for c in chains if len(c) == longest), key=level)
+        sounds = [sf.read(p.sound) for p in chain]
+        sf.write(folder/f'{label}.ogg', np.concatenate([x.mean(1) for x, _ in sounds]), sounds[0][1])
+
+
+def model_card(model, report, args, seconds, counts):
+    "MODEL_CARD.md: what the bundle is, how it was made, its figures, its limits"
+    row = lambda name, k: (f"| {name} | {report[k]:.2%} | {report[k + '_right']} of {report['n']} | "
+                           f"{report[k + '_interval'][0]:.2%} to {report[k + '_interval'][1]:.2%} |")
+    return f"""# Model card: `cargan/pretrained/small.safetensors`
+
+CAR-GAN (Duan et al. 2019) at 64 px, trained on SynthURMP, a *made* data set ([DATASET_CARD.md](DATASET_CARD.md)). It
+paints drawn musicians, not real ones; its figures do not compare with the paper's, which are for real video.
+
+| | |
+|---|---|
+| made by | `make release` (`python tools/release.py --pairs {args.pairs} --epochs {args.epochs} --seed {args.seed}`), cargan {__version__} |
+| data | {counts['train']} training pairs, {counts['test']} test pairs of other recordings of the same performers |
+| sound banks | {', '.join(counts['banks'])} |
+| preset | `small`: {', '.join(f'{k} {v}' for k, v in vars(model.preset).items() if k in ('size', 'ngf', 'ndf', 'batch', 'lr_g', 'lr_d', 'label_dropout', 'ema'))} |
+| wall time | {seconds/60:.0f} minutes in all, {torch.get_num_threads()} threads, no GPU ({platform.machine()}) |
+| contents | G1, G2, C, audio classifier, labels, LMS specification, preset |
+
+## Figures on the test recordings
+
+The judge is a ResNet18 trained on the real training pictures only; it took no part in the training of the GAN.
+Command: `cargan-evaluate shipped DATA`, 95 % bootstrap intervals.
+
+| | accuracy | right | 95 % |
+|---|---|---|---|
+{row('real pictures (the judge itself)', 'accuracy_real')}
+{row('painted, label given', 'accuracy_label_given')}
+{row('painted, label predicted from the sound', 'accuracy_label_predicted')}
+{row('the audio classifier alone', 'accuracy_audio')}
+
+The label is an input of the generator: the first figure of a painted picture is partly given away by it.
+
+## Limits
+
+- Sounds of other sound banks and of real instruments are named right much less often than the test recordings' (the audio
+  classifier has heard only the banks above). Give `--label` if you know it.
+- The painted musician is one of the made performers. Nothing is known about real ones.
+- Half a second at a time; silence is painted as a resting player.
+
+Licence: Apache-2.0.
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--pairs', type=int, default=3900)
+    parser.add_argument('--epochs', type=int, default=None, help="of the GAN; the preset's if not given")
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--work', help='folder for data and run; a temporary one if not given')
+    args = parser.parse_args()
+    start = time.time()
+    work = Path(args.work or tempfile.mkdtemp(prefix='cargan-release-'))
+    data, run = work/'synth', work/'run'
+    if not data.exists(): synth_urmp(data, pairs=args.pairs, size=64, seed=args.seed)
+    model = train(data, run, 'small', args.epochs, args.seed)
+    report = evaluate(model, pairs_dls(data, model.spec, jitter=False))
+    model.metrics |= {k: v for k, v in report.items() if not isinstance(v, (dict, list, tuple))}
+    model.save(PRETRAINED/'small.safetensors', half=True)
+    write_clips(data, PRETRAINED/'clips')
+    shutil.copy(run/'log.csv', PRETRAINED/'log.csv')
+    pairs = find_pairs(data)
+    import csv
+    banks = sorted({r['bank'] for r in csv.DictReader(open(data/'pairs.csv', encoding='utf-8'))})
+    counts = dict(banks=banks, **{s: sum(p.split == s for p in pairs) for s in ('train', 'test')})
+    (HERE/'MODEL_CARD.md').write_text(model_card(model, report, args, time.time() - start, counts), encoding='utf-8')
+    (work/'report.json').write_text(json.dumps(report, indent=1))
+    translator = Translator.from_pretrained()
+    fig = show_translations([translator(p) for p in sorted((PRETRAINED/'clips').glob('*.ogg'))])
+    fig.savefig(work/'demo.png', dpi=100)
+    print(json.dumps({k: v for k, v in report.items() if k.startswith('accuracy')}, indent=1))
+    print(f"{(time.time() - start)/60:.1f} minutes; bundle {(PRETRAINED/'small.safetensors').stat().st_size/1e6:.1f} MB; work in {work}")
+
+
+if __name__ == '__main__': main()
