@@ -11,7 +11,7 @@ from torch import nn
 
 from .attention import SelfAttention
 
-# %% ../../nbs/models/07_discriminator.ipynb #1bc77ee1
+# %% ../../nbs/models/07_discriminator.ipynb #fecda2bb
 STRIDES = {'pix2pix': (2, 2, 2, 1, 1), 'paper': (2, 2, 2, 2, 1)}  # of the five convolutions
 
 class PatchGAN(nn.Module):
@@ -27,7 +27,7 @@ class PatchGAN(nn.Module):
     ):
         super().__init__()
         if stride not in STRIDES: raise ValueError(f"stride must be one of {', '.join(STRIDES)}, not {stride!r}")
-        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention can be before convolutions 2 to 5, not {attention_at}")
+        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention goes before convolutions 2 to 5, not {attention_at}")
         width = [n_in, ndf, 2*ndf, 4*ndf, 8*ndf, 1]
         layers = []
         for i, s in enumerate(STRIDES[stride], 1):
@@ -42,5 +42,6 @@ class PatchGAN(nn.Module):
         lms:torch.Tensor, # [B, 1, S, S], S from 32
         image:torch.Tensor, # [B, 3, S, S], real, stage 1 or stage 2
         label_planes:torch.Tensor|None=None # [B, K, S, S], if `n_in` counts them
-    )->torch.Tensor: # [B, 1, h, w] one logit a patch
+    )->torch.Tensor: # [B, 1, h, w] one logit a patch; above 0 means real
+        "Judge pictures together with the sound (and the label) they claim to belong to"
         return self.layers(torch.cat([lms, image] if label_planes is None else [lms, image, label_planes], 1))
