@@ -32,7 +32,7 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #9ff16650
+# %% ../../nbs/models/09_cascade.ipynb #d8a9412d
 @dataclass(frozen=True)
 class Preset:
     "Every choice there is, with the paper's as defaults where it says, and ours where it leaves things open"
@@ -74,8 +74,8 @@ presets = dict(
     paper=Preset(),
     official=Preset(size=128, ndf=2, attention_kind='published', g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
         batch=4, epochs=300, decay_epochs=100, published_cls=True, published_d=True, d_first=True, classifier_size=None),
-    small=Preset(size=64, ngf=16, ndf=32, backbone='light', pretrained=False, classifier_size=None, batch=32, epochs=8,
-        lr_g=1e-3, lr_d=4e-4, betas=(.5, .999), label_dropout=.5, ema=.99, dropout=0., jitter=False),
+    small=Preset(size=64, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=12,
+        lr_g=1e-3, lr_d=4e-4, betas=(.5, .999), label_dropout=.5, ema=.995, dropout=0., jitter=False),
     tiny=Preset(size=32, ngf=8, ndf=8, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=1,
         lr_g=1e-3, lr_d=4e-4, betas=(.5, .999), ema=.9, dropout=0., jitter=False))
 

@@ -105,7 +105,7 @@ class AudioClassifier(nn.Module):
         x = x.mean(3)                                    # time: an average
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1))  # frequency: average and peak
 
-# %% ../../nbs/models/08_classifier.ipynb #b81f61b0
+# %% ../../nbs/models/08_classifier.ipynb #7665c6c9
 class ClassifyFrom(Callback):
     "Turn a batch (lms, label, image) into a batch for a classifier"
     def __init__(self,
@@ -118,12 +118,13 @@ class ClassifyFrom(Callback):
 def classifier_learner(
     dls, # fastai `DataLoaders` of `pairs_dls`
     model:nn.Module, # an `ImageClassifier` or an `AudioClassifier`
+    cbs=None, # further callbacks
     **kwargs # passed to fastai's `Learner`
 )->Learner:
     "A fastai `Learner` that trains `model` to name the label"
     what = 'lms' if isinstance(model, AudioClassifier) else 'image'
     return Learner(dls, model, loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
-                   splitter=body_and_head, cbs=ClassifyFrom(what), **kwargs)
+                   splitter=body_and_head, cbs=[ClassifyFrom(what), *(cbs or [])], **kwargs)
 
 # %% ../../nbs/models/08_classifier.ipynb #4c6f3bea
 class Frozen(nn.Module):
