@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['attend', 'rows', 'SelfAttention']
 
-# %% ../../nbs/models/05_attention.ipynb #644eb4c5
+# %% ../../nbs/models/05_attention.ipynb #d29c0389
 import torch
+from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 
@@ -29,7 +30,7 @@ def rows(
     "One row a place, one column a channel: a transpose, where a reshape would mix the two"
     return x.flatten(2).transpose(1, 2)
 
-# %% ../../nbs/models/05_attention.ipynb #415bc2b3
+# %% ../../nbs/models/05_attention.ipynb #6d1a932b
 class SelfAttention(nn.Module):
     "SAGAN's self-attention as a residual layer; `kind='published'` is the variant of the published CAR-GAN code"
     def __init__(self,
@@ -52,22 +53,26 @@ class SelfAttention(nn.Module):
         "2x2 max pooling: a quarter of the keys and values to look at"
         return F.max_pool2d(x, 2) if min(x.shape[-2:]) > 1 else x
 
-    def forward(self,
-        x:torch.Tensor # [B, C, H, W]
-    )->torch.Tensor: # [B, C, H, W]
-        "`x`, and what each of its places found elsewhere"
-        q, k, v = self.q(x), self.pool(self.k(x)), self.pool(self.v(x))
-        if self.kind == 'published':  # the published `.view`s: memory order, not meaning
-            b, c, h, w = v.shape
-            return x + attend(rows(q), rows(k), v.reshape(b, h*w, c)).reshape(x.shape)
-        o = attend(rows(q), rows(k), rows(v)).transpose(1, 2).unflatten(2, x.shape[-2:])
-        return x + self.gamma*self.out(o)
+# %% ../../nbs/models/05_attention.ipynb #a137cf36
+@patch
+def forward(self:SelfAttention,
+    x:torch.Tensor # [B, C, H, W]
+)->torch.Tensor: # [B, C, H, W]
+    "`x`, and what each of its places found elsewhere"
+    q, k, v = self.q(x), self.pool(self.k(x)), self.pool(self.v(x))
+    if self.kind == 'published':  # the published `.view`s: memory order, not meaning
+        b, c, h, w = v.shape
+        return x + attend(rows(q), rows(k), v.reshape(b, h*w, c)).reshape(x.shape)
+    o = attend(rows(q), rows(k), rows(v)).transpose(1, 2).unflatten(2, x.shape[-2:])
+    return x + self.gamma*self.out(o)
 
-    def attention_map(self,
-        x:torch.Tensor, # [B, C, H, W] the layer's input
-        point:tuple # (row, column) of the query
-    )->torch.Tensor: # [B, H', W'], each adds up to 1; H' = H//2 after pooling
-        "Where the place `point` looks: one row of the map that `forward` never holds"
-        k = self.pool(self.k(x))
-        scores = torch.einsum('bc,bchw->bhw', self.q(x)[:, :, point[0], point[1]], k)
-        return scores.flatten(1).softmax(1).view_as(scores)
+# %% ../../nbs/models/05_attention.ipynb #93e9e3aa
+@patch
+def attention_map(self:SelfAttention,
+    x:torch.Tensor, # [B, C, H, W] the layer's input
+    point:tuple # (row, column) of the query
+)->torch.Tensor: # [B, H', W'], each adds up to 1; H' = H//2 after pooling
+    "Where the place `point` looks: one row of the map that `forward` never holds"
+    k = self.pool(self.k(x))
+    scores = torch.einsum('bc,bchw->bhw', self.q(x)[:, :, point[0], point[1]], k)
+    return scores.flatten(1).softmax(1).view_as(scores)

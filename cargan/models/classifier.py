@@ -84,18 +84,18 @@ def body_and_head(model:nn.Module)->list: # two lists of parameters
     "fastai's splitter: a pretrained body learns slower than its new head"
     return [params(model.body), params(model.head)]
 
-# %% ../../nbs/models/08_classifier.ipynb #0a36e30c
+# %% ../../nbs/models/08_classifier.ipynb #2a5d9cbc
 class AudioClassifier(nn.Module):
     "Which instrument sounds? Convolutions over the LMS, each window brought to its own level first"
     def __init__(self,
         n_labels:int, # number of labels K
-        width:int=32 # channels of the first block; each of the four blocks doubles up to 4 * width
+        width:int=24 # channels of the first convolution; each of three blocks doubles them and halves the map
     ):
         super().__init__()
-        ws = [1, width, 2*width, 4*width, 4*width]
-        block = lambda i, o: nn.Sequential(_conv(i, o, 1), _conv(o, o, 1), nn.MaxPool2d(2))
-        self.body = nn.Sequential(*[block(i, o) for i, o in zip(ws, ws[1:])])
-        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(.3), nn.Linear(8*width, n_labels))
+        w = width
+        block = lambda i, o: nn.Sequential(_conv(i, o), _conv(o, o, 1))
+        self.body = nn.Sequential(_conv(1, w, (1, 2)), block(w, 2*w), block(2*w, 4*w), block(4*w, 8*w))
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(.3), nn.Linear(16*width, n_labels))
 
     def forward(self,
         lms:torch.Tensor # [B, 1, S, S] in [-1, 1]

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['STRIDES', 'PatchGAN']
 
-# %% ../../nbs/models/07_discriminator.ipynb #2d6589e3
+# %% ../../nbs/models/07_discriminator.ipynb #0fcc37b6
 import torch
+from fastcore.basics import patch
 from torch import nn
 
 from .attention import SelfAttention
 
-# %% ../../nbs/models/07_discriminator.ipynb #fecda2bb
+# %% ../../nbs/models/07_discriminator.ipynb #5e2f28a5
 STRIDES = {'pix2pix': (2, 2, 2, 1, 1), 'paper': (2, 2, 2, 2, 1)}  # of the five convolutions
 
 class PatchGAN(nn.Module):
@@ -27,7 +28,7 @@ class PatchGAN(nn.Module):
     ):
         super().__init__()
         if stride not in STRIDES: raise ValueError(f"stride must be one of {', '.join(STRIDES)}, not {stride!r}")
-        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention goes before convolutions 2 to 5, not {attention_at}")
+        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention_at must be among 2 to 5, not {attention_at}")
         width = [n_in, ndf, 2*ndf, 4*ndf, 8*ndf, 1]
         layers = []
         for i, s in enumerate(STRIDES[stride], 1):
@@ -38,10 +39,12 @@ class PatchGAN(nn.Module):
             layers.append(nn.LeakyReLU(.2))
         self.layers = nn.Sequential(*layers, *[nn.Tanh()] if tanh else [])
 
-    def forward(self,
-        lms:torch.Tensor, # [B, 1, S, S], S from 32
-        image:torch.Tensor, # [B, 3, S, S], real, stage 1 or stage 2
-        label_planes:torch.Tensor|None=None # [B, K, S, S], if `n_in` counts them
-    )->torch.Tensor: # [B, 1, h, w] one logit a patch; above 0 means real
-        "Judge pictures together with the sound (and the label) they claim to belong to"
-        return self.layers(torch.cat([lms, image] if label_planes is None else [lms, image, label_planes], 1))
+# %% ../../nbs/models/07_discriminator.ipynb #5a13f930
+@patch
+def forward(self:PatchGAN,
+    lms:torch.Tensor, # [B, 1, S, S], S from 32
+    image:torch.Tensor, # [B, 3, S, S], real, stage 1 or stage 2
+    label_planes:torch.Tensor|None=None # [B, K, S, S], if `n_in` counts them
+)->torch.Tensor: # [B, 1, h, w] one logit a patch; above 0 means real
+    "Judge pictures together with the sound (and the label) they claim to belong to"
+    return self.layers(torch.cat([lms, image] if label_planes is None else [lms, image, label_planes], 1))
