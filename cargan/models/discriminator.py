@@ -12,7 +12,7 @@ from torch import nn
 
 from .attention import SelfAttention
 
-# %% ../../nbs/models/07_discriminator.ipynb #5e2f28a5
+# %% ../../nbs/models/07_discriminator.ipynb #c417a163
 STRIDES = {'pix2pix': (2, 2, 2, 1, 1), 'paper': (2, 2, 2, 2, 1)}  # of the five convolutions
 
 class PatchGAN(nn.Module):
@@ -28,7 +28,7 @@ class PatchGAN(nn.Module):
     ):
         super().__init__()
         if stride not in STRIDES: raise ValueError(f"stride must be one of {', '.join(STRIDES)}, not {stride!r}")
-        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention_at must be among 2 to 5, not {attention_at}")
+        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention_at: 2 to 5, not {attention_at}")
         width = [n_in, ndf, 2*ndf, 4*ndf, 8*ndf, 1]
         layers = []
         for i, s in enumerate(STRIDES[stride], 1):

@@ -20,7 +20,7 @@ def planes(
     "Each number of the label as a constant plane, so that it can be joined to a picture as a channel"
     return label[:, :, None, None].expand(-1, -1, size, size)
 
-# %% ../../nbs/models/06_generator.ipynb #d58bf705
+# %% ../../nbs/models/06_generator.ipynb #4b4d0a73
 def down_block(
     n_in:int, # channels in
     n_out:int, # channels out
@@ -39,14 +39,15 @@ def up_block(
     attention:str='' # the kind of `SelfAttention` after the norm; none if empty
 )->nn.Sequential: # [B, n_in, H, W] -> [B, n_out, 2H, 2W]
     "ReLU, a transposed convolution that doubles, batch norm, and what else is asked for"
-    up = [nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1, bias=outermost), nn.Tanh() if outermost else nn.BatchNorm2d(n_out)]
+    up = [nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1, bias=outermost)]
+    up.append(nn.Tanh() if outermost else nn.BatchNorm2d(n_out))
     if dropout: up.append(nn.Dropout(dropout))
     if attention: up.append(SelfAttention(n_out, attention))
     return nn.Sequential(*up)
 
-# %% ../../nbs/models/06_generator.ipynb #64d3a67b
+# %% ../../nbs/models/06_generator.ipynb #ade8d274
 class UNet(nn.Module):
-    "pix2pix's U-Net with self-attention in the two outer up-blocks (paper, section 3.5; places as in the published code)"
+    "pix2pix's U-Net with self-attention in the two outer up-blocks (section 3.5; places as in the published code)"
     def __init__(self,
         n_in:int, # channels in: 1 + K for stage 1, 3 + K for stage 2
         n_out:int=3, # channels out
@@ -62,9 +63,9 @@ class UNet(nn.Module):
         n = size.bit_length() - 1  # halvings down to 1x1
         w = [ngf*min(2**i, 8) for i in range(n)]
         self.downs = nn.ModuleList(down_block(w[i-1] if i else n_in, w[i], i == 0, i == n - 1) for i in range(n))
-        self.ups = nn.ModuleList(up_block(w[i]*(1 if i == n - 1 else 2), w[i-1] if i else n_out, i == 0,
-                                          dropout if i >= n - 2 else 0., attention_kind if attention and i in (1, 2) else '')
-                                 for i in reversed(range(n)))
+        self.ups = nn.ModuleList(
+            up_block(w[i]*(1 if i == n - 1 else 2), w[i-1] if i else n_out, i == 0, dropout if i >= n - 2 else 0.,
+                     attention_kind if attention and i in (1, 2) else '') for i in reversed(range(n)))
 
 # %% ../../nbs/models/06_generator.ipynb #d81e14b3
 @patch
@@ -80,13 +81,13 @@ def forward(self:UNet,
     for up in self.ups[1:]: x = up(torch.cat([skips.pop(), x], 1))
     return x
 
-# %% ../../nbs/models/06_generator.ipynb #66e162b6
+# %% ../../nbs/models/06_generator.ipynb #fada9dca
 @torch.no_grad()
 def init_weights(
     module:nn.Module, # changed in place
     std:float=.02 # the published code's; the paper says .2
 )->nn.Module: # the same module
-    "Convolutions and linear layers from N(0, std), batch norms from N(1, std), biases 0; attention's gamma stays as it is"
+    "Convolutions and linear layers from N(0, std), batch norms from N(1, std), biases 0; gamma stays as it is"
     for m in module.modules():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): m.weight.normal_(0, std)
         elif isinstance(m, nn.BatchNorm2d): m.weight.normal_(1, std)

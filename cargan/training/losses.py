@@ -39,11 +39,11 @@ def d_loss(
     total = (fake1 + fake2 + real)/2 if published else stages*real + fake1 + fake2
     return DLoss(total, real, fake1, fake2)
 
-# %% ../../nbs/training/10_losses.ipynb #5ace4f94
+# %% ../../nbs/training/10_losses.ipynb #c3c59114
 def adversarial_loss(
     d_fake1:torch.Tensor, # [B, 1, h, w] logits for (A, I')
     d_fake2:torch.Tensor|None, # [B, 1, h, w] logits for (A, I''); None with one stage
-    saturating:bool=False, # True: log(1 - D), eq. 5 to the letter; False: -log D (Goodfellow et al. 2014; published code)
+    saturating:bool=False, # True: log(1 - D), eq. 5 to the letter; False: -log D (published code)
     lambda_g:tuple=(1., 1.) # the weights of the stages in eq. 5
 )->torch.Tensor: # one number, for the generators to minimise
     "Eq. 5 as the generators see it (the real terms have no gradient for them)"
