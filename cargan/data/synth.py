@@ -122,7 +122,7 @@ def _resample(wave, rate):
     from scipy.signal import resample_poly
     return wave if rate == RATE else resample_poly(wave, RATE//100, rate//100)
 
-# %% ../../nbs/data/03_synth.ipynb #3a9435ed
+# %% ../../nbs/data/03_synth.ipynb #595a21c5
 PERFORMERS = 6 # an instrument
 
 @dataclass(frozen=True)
@@ -168,6 +168,7 @@ def colour(
     f = np.log2(np.maximum(np.fft.rfftfreq(n, 1/RATE), 20))
     gain = 10**(np.interp(f, np.log2([100, 400, 1600, 6400]), voice.eq)/20)
     out = np.fft.irfft(np.fft.rfft(wave, n)*gain*room, n)[:len(wave)]
+    out *= np.sqrt((wave**2).mean()/max((out**2).mean(), 1e-12)) # as loud as it was played
     return np.clip(out + 10**(voice.noise/20)*rng.standard_normal(len(wave)), -1, 1)
 
 # %% ../../nbs/data/03_synth.ipynb #dfc91126
