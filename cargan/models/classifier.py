@@ -6,9 +6,11 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_body', 'ImageClassifier', 'body_and_head',
            'AudioClassifier', 'ClassifyFrom', 'classifier_learner', 'Frozen']
 
-# %% ../../nbs/models/08_classifier.ipynb #0446dae6
+# %% ../../nbs/models/08_classifier.ipynb #d6606802
 from urllib.error import URLError
 
+import fastai.callback.progress # the bar
+import fastai.callback.schedule # fit_one_cycle, fine_tune
 import torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
