@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROGRAMS', 'RANGES', 'RATE', 'PERFORMERS', 'SECONDS', 'QUIET', 'Note', 'compose', 'find_banks', 'play', 'Voice',
-           'voice_of', 'colour', 'truth', 'Job', 'make_recording', 'plan', 'synth_urmp']
+           'voice_of', 'colour', 'room_tone', 'truth', 'Job', 'make_recording', 'plan', 'synth_urmp']
 
 # %% ../../nbs/data/03_synth.ipynb #6e12c9f3
 import csv
@@ -122,7 +122,7 @@ def _resample(wave, rate):
     from scipy.signal import resample_poly
     return wave if rate == RATE else resample_poly(wave, RATE//100, rate//100)
 
-# %% ../../nbs/data/03_synth.ipynb #595a21c5
+# %% ../../nbs/data/03_synth.ipynb #7230c5ed
 PERFORMERS = 6 # an instrument
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Voice:
     room:tuple # (decay in seconds, share of the reverberated sound)
     cents:float # tuning
     dynamics:float # -1 soft to 1 loud
-    noise:float # dB re full scale
+    hum:float # Hz: the tone of the performer's room (lamps, pipes), heard where nobody plays
 
 # Six ways to differ, far apart: between any two performers of an instrument at least the equaliser and the room change.
 _EQS = (0, 0, 0, 0), (9, 0, -6, -12), (-12, -3, 6, 9), (3, -10, 3, -3), (-6, 8, -8, 3), (6, -4, -3, 8)
@@ -151,14 +151,14 @@ def voice_of(
     rng = np.random.default_rng([1912, k, performer])
     pick = lambda xs, step: xs[(step*performer + k) % len(xs)]
     return Voice(banks[(performer + k) % len(banks)], tuple(e + rng.uniform(-1, 1) for e in pick(_EQS, 1)), pick(_VIBRATOS, 5),
-                 pick(_ROOMS, 1), (performer - 2.5)*14, rng.uniform(-1, 1), (-76., -66., -70.)[(performer + k) % 3])
+                 pick(_ROOMS, 1), (performer - 2.5)*14, rng.uniform(-1, 1), 45*(3000/45)**((PERFORMERS*k + performer)/(13*PERFORMERS - 1)))
 
 def colour(
     wave:np.ndarray, # [n] mono, at 44.1 kHz
-    voice:Voice, # equaliser, room and noise
+    voice:Voice, # equaliser and room
     rng:np.random.Generator # of the room's tail and the noise
 )->np.ndarray: # [n]
-    "Equaliser and room in one pass through the spectrum, then the room's own noise"
+    "Equaliser and room in one pass through the spectrum, then the microphone's noise"
     n = len(wave) + RATE
     decay, share = voice.room
     t = np.arange(int(RATE*min(decay*1.2, 1.)))/RATE
@@ -169,11 +169,21 @@ def colour(
     gain = 10**(np.interp(f, np.log2([100, 400, 1600, 6400]), voice.eq)/20)
     out = np.fft.irfft(np.fft.rfft(wave, n)*gain*room, n)[:len(wave)]
     out *= np.sqrt((wave**2).mean()/max((out**2).mean(), 1e-12)) # as loud as it was played
-    return np.clip(out + 10**(voice.noise/20)*rng.standard_normal(len(wave)), -1, 1)
+    return np.clip(out + 10**(-72/20)*rng.standard_normal(len(wave)), -1, 1) # and the microphone's noise
 
-# %% ../../nbs/data/03_synth.ipynb #dfc91126
+def room_tone(
+    n:int, # samples
+    voice:Voice, # whose room
+    rng:np.random.Generator # of noise and phase
+)->np.ndarray: # [n] about -60 dB
+    "What the microphone, turned up, hears while nobody plays: noise, and a faint hum of the room's own pitch with overtones"
+    t = np.arange(n)/RATE + rng.uniform()
+    hum = sum(np.sin(2*np.pi*voice.hum*k*t)/k for k in (1, 2, 3))
+    return 10**(-62/20)*hum + 10**(-66/20)*rng.standard_normal(n)
+
+# %% ../../nbs/data/03_synth.ipynb #bdf406d1
 SECONDS = .5 # a window
-QUIET = -45. # dB re full scale under which nobody plays (the rooms' noise is below -60)
+QUIET = -45. # dB re full scale under which nobody plays (the rooms' own tone is near -60)
 
 def truth(
     notes:list, # of the recording
@@ -193,7 +203,7 @@ def truth(
     low, high = RANGES[label]
     return pitch, db, False, Pose((pitch - low)/(high - low), float(np.clip((db + 40)/30, 0, 1)))
 
-# %% ../../nbs/data/03_synth.ipynb #3b714db1
+# %% ../../nbs/data/03_synth.ipynb #0fabe39f
 @dataclass(frozen=True)
 class Job:
     "One recording to make"
@@ -215,7 +225,7 @@ def make_recording(
         start = i*SECONDS
         pitch, db, silent, pose = truth(notes, dry, start, job.label)
         part = wet[round(start*RATE):round(start*RATE) + RATE//2]
-        if silent: part = rng.standard_normal(len(part))*10**(job.voice.noise/20) # the next player waits in a quiet room
+        if silent: part = room_tone(len(part), job.voice, rng) # even the last note's echo has gone
         stem = f'{job.label}{job.number:02}_{round(1000*start)}'
         folder = lambda kind: job.out/kind/('train' if job.split == 'train' else 'validation')/job.label
         sf.write(folder('chunk')/f'{stem}.wav', np.stack([part]*2, 1), RATE, subtype='PCM_16')
