@@ -66,7 +66,7 @@ def _scale(low, high, rng): # the notes of a major key within the range
     key = rng.integers(12)
     return [p for p in range(low, high + 1) if (p - key) % 12 in (0, 2, 4, 5, 7, 9, 11)]
 
-# %% ../../nbs/data/03_synth.ipynb #f67caa7e
+# %% ../../nbs/data/03_synth.ipynb #f04b1a12
 def find_banks(
     banks=None # paths of .sf2 files; those of pretty_midi and of `CARGAN_SOUNDFONTS` if not given
 )->list: # of `Path`s
@@ -89,7 +89,7 @@ def _check_bank(path):
 
 RATE = 44100 # Hz, as in Sub-URMP
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _bank_bytes(path): return Path(path).read_bytes()
 
 def play(
@@ -122,13 +122,12 @@ def _resample(wave, rate):
     from scipy.signal import resample_poly
     return wave if rate == RATE else resample_poly(wave, RATE//100, rate//100)
 
-# %% ../../nbs/data/03_synth.ipynb #7230c5ed
+# %% ../../nbs/data/03_synth.ipynb #568c7685
 PERFORMERS = 6 # an instrument
 
 @dataclass(frozen=True)
 class Voice:
     "What a performer sounds like"
-    bank:Path # the sound bank
     eq:tuple # dB at 100, 400, 1600 and 6400 Hz
     vibrato:tuple # (Hz, cents)
     room:tuple # (decay in seconds, share of the reverberated sound)
@@ -143,15 +142,15 @@ _VIBRATOS = (5., 6.), (4.2, 40.), (6.8, 18.), (0., 0.), (5.6, 55.), (3.4, 26.)
 
 def voice_of(
     label:str, # the instrument
-    performer:int, # 0 to 5
-    banks:list # of `Path`s
+    performer:int # 0 to 5
 )->Voice:
-    "The voice of a performer; banks are dealt out in turn"
+    "The voice of a performer"
     k = SUB_URMP_LABELS.index(label)
     rng = np.random.default_rng([1912, k, performer])
     pick = lambda xs, step: xs[(step*performer + k) % len(xs)]
-    return Voice(banks[(performer + k) % len(banks)], tuple(e + rng.uniform(-1, 1) for e in pick(_EQS, 1)), pick(_VIBRATOS, 5),
-                 pick(_ROOMS, 1), (performer - 2.5)*14, rng.uniform(-1, 1), 45*(3000/45)**((PERFORMERS*k + performer)/(13*PERFORMERS - 1)))
+    eq = tuple(e + rng.uniform(-1, 1) for e in pick(_EQS, 1))
+    place = (PERFORMERS*k + performer)/(len(SUB_URMP_LABELS)*PERFORMERS - 1) # 0 to 1
+    return Voice(eq, pick(_VIBRATOS, 5), pick(_ROOMS, 1), (performer - 2.5)*14, rng.uniform(-1, 1), 45*(3000/45)**place)
 
 def colour(
     wave:np.ndarray, # [n] mono, at 44.1 kHz
@@ -203,11 +202,11 @@ def truth(
     low, high = RANGES[label]
     return pitch, db, False, Pose((pitch - low)/(high - low), float(np.clip((db + 40)/30, 0, 1)))
 
-# %% ../../nbs/data/03_synth.ipynb #0fabe39f
+# %% ../../nbs/data/03_synth.ipynb #f616c800
 @dataclass(frozen=True)
 class Job:
     "One recording to make"
-    out:Path; label:str; number:int; performer:int; split:str; windows:int; size:int; seed:int; voice:Voice
+    out:Path; label:str; number:int; performer:int; split:str; windows:int; size:int; seed:int; voice:Voice; bank:Path
 
 def make_recording(
     job:Job
@@ -217,7 +216,7 @@ def make_recording(
     rng = np.random.default_rng([job.seed, k, job.number])
     seconds = job.windows*SECONDS
     notes = compose(job.label, seconds, rng, job.voice.dynamics)
-    dry = play(notes, PROGRAMS[job.label], job.voice.bank, seconds, job.voice.vibrato, job.voice.cents)
+    dry = play(notes, PROGRAMS[job.label], job.bank, seconds, job.voice.vibrato, job.voice.cents)
     dry = dry*10**(-14/20)/max(np.sqrt((dry**2).mean()), 1e-4)*10**(.2*job.voice.dynamics)
     wet = colour(dry, job.voice, rng)
     rows = []
@@ -232,7 +231,7 @@ def make_recording(
         svg = draw_player(job.label, job.performer, pose, tuple(rng.uniform(-.4, .4, 2)))
         Image.fromarray(render(svg, job.size)).save(folder('img')/f'{stem}.jpg', quality=95)
         rows.append(dict(stem=stem, label=job.label, recording=f'{job.label}{job.number:02}', performer=job.performer, start_ms=round(1000*start),
-            pitch='' if pitch is None else pitch, loudness=round(float(db), 2), silent=int(silent), bank=job.voice.bank.name, split=job.split))
+            pitch='' if pitch is None else pitch, loudness=round(float(db), 2), silent=int(silent), bank=job.bank.name, split=job.split))
     return rows
 
 def plan(
@@ -241,19 +240,19 @@ def plan(
     size:int, # side of the pictures
     seed:int, # of the data set
     banks:list, # of `Path`s
-    longest:int=24 # windows a recording at most
+    longest:int=10 # windows a recording at most
 )->list: # of `Job`s
     "Who plays what: each performer in both splits, about one pair in five for testing, no recording in two splits"
     jobs, cells = [], len(SUB_URMP_LABELS)*PERFORMERS
     for k, label in enumerate(SUB_URMP_LABELS):
         number = 0
         for performer in range(PERFORMERS):
-            n = pairs//cells + (k*PERFORMERS + performer < pairs % cells)
+            n, voice = pairs//cells + (k*PERFORMERS + performer < pairs % cells), voice_of(label, performer)
             test = max(1, round(n/5))
             for split, left in (('train', n - test), ('test', test)):
                 while left > 0:
-                    w = min(left, longest)
-                    jobs.append(Job(out, label, number, performer, split, w, size, seed, voice_of(label, performer, banks)))
+                    w, bank = min(left, longest), banks[(number + k) % len(banks)]
+                    jobs.append(Job(out, label, number, performer, split, w, size, seed, voice, bank))
                     left, number = left - w, number + 1
     return jobs
 

@@ -6,7 +6,7 @@
 __all__ = ['command', 'write_whole', 'write_json', 'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_train',
            'cargan_evaluate']
 
-# %% ../../nbs/deploy/21_cli.ipynb #e98bfdde
+# %% ../../nbs/deploy/21_cli.ipynb #4c44db1f
 import json
 import os
 import sys
@@ -14,7 +14,7 @@ import time
 from functools import wraps
 from pathlib import Path
 
-from fastcore.script import Param, bool_arg, call_parse
+from fastcore.script import call_parse
 
 from ..data.audio import CarganError
 
