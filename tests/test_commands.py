@@ -69,6 +69,7 @@ def test_bad_wishes(sh, tiny, tmp_path):
     sf.write(tmp_path/'a.wav', tone(), RATE)
     refused(sh('cargan-translate', tmp_path/'a.wav', '--bundle', tiny, '--label', 'kazoo'), 'kazoo', 'bassoon', 'violin')
     refused(sh('cargan-translate', tmp_path/'a.wav', '--bundle', tiny, '--at', 5), 'a.wav', '5')
+    refused(sh('cargan-translate', tmp_path/'a.wav', '--bundle', tiny, '--at', 'nan'), 'a.wav', 'nan')
     refused(sh('cargan-translate', tmp_path/'a.wav', '--bundle', tiny, '--out', tmp_path), 'is a folder')
 
 
@@ -87,6 +88,8 @@ def test_bad_bundles(sh, tiny, tmp_path):
     with safe_open(tiny, 'pt') as f: config = json.loads(f.metadata()['cargan'])
     save_file(weights, tmp_path/'new.safetensors', metadata={'cargan': json.dumps({**config, 'format': 99})})
     refused(translate(tmp_path/'new.safetensors'), 'newer')
+    save_file(weights, tmp_path/'odd.safetensors', metadata={'cargan': '{'})
+    refused(translate(tmp_path/'odd.safetensors'), 'odd.safetensors', 'metadata')
     weights.pop(next(iter(weights)))
     save_file(weights, tmp_path/'part.safetensors', metadata={'cargan': json.dumps(config)})
     refused(translate(tmp_path/'part.safetensors'), 'do not fit')
@@ -104,6 +107,7 @@ def test_bad_data(sh, synth, tiny, tmp_path):
     pictures = sorted((spoilt/'img'/'train').rglob('*.jpg'))
     for p in pictures[:3]: p.write_bytes(p.read_bytes()[:200])
     refused(sh('cargan-train', spoilt, '--preset', 'tiny', '--run', tmp_path/'run'), '.jpg', '2 other')
+    assert not (tmp_path/'run').exists()
     refused(sh('cargan-evaluate', tiny, tmp_path/'nowhere'), 'nowhere')
     (tmp_path/'hollow').mkdir()
     refused(sh('cargan-evaluate', tiny, tmp_path/'hollow'), 'hollow')

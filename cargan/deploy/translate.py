@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['to_image', 'Translation', 'Translator', 'shipped_clips', 'attention_maps', 'show_translations']
 
-# %% ../../nbs/deploy/18_translate.ipynb #a8526405
+# %% ../../nbs/deploy/18_translate.ipynb #61e19561
 import base64
 import io
+import math
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -68,7 +69,7 @@ class Translation:
         return (f'<p><b>{self.label}</b> ({how}){note}, {Path(self.source).name} at {self.at:.1f} s</p>'
                 f'<audio controls src="{wav}"></audio><table><tr>{cells}</tr></table>')
 
-# %% ../../nbs/deploy/18_translate.ipynb #cca5aec8
+# %% ../../nbs/deploy/18_translate.ipynb #85b48de8
 class Translator:
     "Sound files to pictures with a trained model"
     def __init__(self,
@@ -137,7 +138,7 @@ class Translator:
             to_image(stages.stage1[0]), to_image(stages.final[0]), named(stages.residue[0]), spec.sample_rate)
 
     def _start(self, at, wave, source):
-        start = round(at*self.model.spec.sample_rate)
+        start = round(at*self.model.spec.sample_rate) if math.isfinite(at) else -1
         if not 0 <= start < len(wave): raise CarganError(f"{source}: there is no sound at {at} s, it lasts "
                                                         f"{len(wave)/self.model.spec.sample_rate:.2f} s")
         return start

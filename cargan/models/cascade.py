@@ -6,7 +6,7 @@
 __all__ = ['presets', 'BUNDLE_FORMAT', 'PRETRAINED', 'residue_label', 'Preset', 'get_preset', 'Stages', 'CARGAN', 'save_bundle',
            'load_bundle', 'save', 'from_pretrained']
 
-# %% ../../nbs/models/09_cascade.ipynb #3ac0f151
+# %% ../../nbs/models/09_cascade.ipynb #4fec7343
 import json
 import os
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 from torch.nn import functional as F
 
@@ -145,7 +145,7 @@ class CARGAN(nn.Module):
         sound = [lms] if self.preset.g2_audio else []
         return Stages(stage1, residue, self.g2(torch.cat([stage1, *sound, planes(told, s)], 1)), logits)
 
-# %% ../../nbs/models/09_cascade.ipynb #45debe0c
+# %% ../../nbs/models/09_cascade.ipynb #6d0091a0
 BUNDLE_FORMAT = 1
 PRETRAINED = Path(str(files('cargan')))/'pretrained'/'small.safetensors'
 
@@ -163,13 +163,14 @@ def save_bundle(
     tensors = {k: small(v).contiguous() for k, v in model.state_dict().items()}
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        save_file(tensors, tmp, metadata={'cargan': json.dumps(config)})
-        with open(tmp, 'rb+') as f: os.fsync(f.fileno())
+        with open(tmp, 'wb') as f:
+            f.write(to_bytes(tensors, metadata={'cargan': json.dumps(config)}))
+            os.fsync(f.fileno())
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
     return path
 
-# %% ../../nbs/models/09_cascade.ipynb #c42652a8
+# %% ../../nbs/models/09_cascade.ipynb #a96331c7
 def load_bundle(
     path, # a file that `save_bundle` wrote
     device='cpu' # where to
@@ -184,7 +185,11 @@ def load_bundle(
     except (SafetensorError, OSError) as e:
         raise CarganError(f"{path}: damaged, or not a bundle ({e}); fetch or write it again") from e
     if text is None: raise CarganError(f"{path}: a safetensors file, but not a cargan bundle (it has no cargan metadata)")
-    return _build(path, json.loads(text), tensors).to(device).eval()
+    try: config = json.loads(text)
+    except ValueError: config = None
+    if not isinstance(config, dict) or not isinstance(config.get('format'), int):
+        raise CarganError(f"{path}: its cargan metadata cannot be read; fetch or write it again")
+    return _build(path, config, tensors).to(device).eval()
 
 def _build(path, config, tensors):
     if config['format'] > BUNDLE_FORMAT:

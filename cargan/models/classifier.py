@@ -128,7 +128,7 @@ def classifier_learner(
     return Learner(dls, model, loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
                    splitter=body_and_head, cbs=[ClassifyFrom(what), *(cbs or [])], **kwargs)
 
-# %% ../../nbs/models/08_classifier.ipynb #4c6f3bea
+# %% ../../nbs/models/08_classifier.ipynb #ecbe7f9b
 class Frozen(nn.Module):
     "A network that never learns: no gradients for its weights, always in `eval` mode; gradients pass through to its input"
     def __init__(self,
@@ -136,5 +136,6 @@ class Frozen(nn.Module):
     ):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.model.zero_grad()                         # drops what its own training left
     def train(self, mode=True): return super().train(False)
     def forward(self, x): return self.model(x)

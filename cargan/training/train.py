@@ -41,7 +41,7 @@ def train_classifiers(
     figures = dict(image_classifier=eye.recorder.values[-1][-1], audio_classifier=ear.recorder.values[-1][-1])
     return eye.model.eval(), ear.model.eval(), {k: round(float(v), 4) for k, v in figures.items()}
 
-# %% ../../nbs/training/13_train.ipynb #0bd592d8
+# %% ../../nbs/training/13_train.ipynb #4914b661
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest
     run, # the run folder: config.json, log.csv, samples/, bundle.safetensors
@@ -55,9 +55,9 @@ def train(
     p, run = get_preset(preset), Path(run)
     set_seed(seed)
     dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter)
-    run.mkdir(parents=True, exist_ok=True)
-    (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))
     c, audio, figures = train_classifiers(dls, p) if classifiers is None else (*classifiers, {})
+    run.mkdir(parents=True, exist_ok=True) # not before: the classifiers have read every file
+    (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))
     set_seed(seed)
     watch = [LossParts(), CSVLogger(run/'log.csv'), SampleGrid(run/'samples'), *([EMA(p.ema)] if p.ema else [])]
     learn = cargan_learner(dls, p, c=c, audio=audio, cbs=[*watch, *(cbs or [])])
