@@ -69,12 +69,13 @@ class LMS(nn.Module):
         return AF.griffinlim(power, torch.hann_window(self.spec.n_fft, device=mel.device), self.spec.n_fft, self.spec.hop,
                              self.spec.n_fft, 2., n_iter, .99, None, False)
 
-# %% ../../nbs/data/01_audio.ipynb #44f4a68d
+# %% ../../nbs/data/01_audio.ipynb #abe8381e
 def _cut_off(path): # does a WAV's header promise more bytes than there are? (streams write 0 or a huge number: unknown)
     with open(path, 'rb') as f: head = f.read(8)
     promised = int.from_bytes(head[4:8], 'little')
     return head[:4] == b'RIFF' and promised < 0x7ffff000 and promised + 8 > path.stat().st_size + 1
 
+# %% ../../nbs/data/01_audio.ipynb #969278f6
 def load_audio(
     path, # WAV, FLAC, OGG or MP3; any rate, any number of channels
     sample_rate:int=22050, # of the result, in Hz

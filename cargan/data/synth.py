@@ -26,12 +26,13 @@ from .audio import CarganError
 from .pairs import SUB_URMP_LABELS
 from .players import Pose, draw_player, render
 
-# %% ../../nbs/data/03_synth.ipynb #9d3475f8
+# %% ../../nbs/data/03_synth.ipynb #bb480bae
 PROGRAMS = dict(bassoon=70, cello=42, clarinet=71, double_bass=43, flute=73, horn=60, oboe=68, sax=65, trombone=57, trumpet=56,
                 tuba=58, viola=41, violin=40) # General MIDI, counted from 0
 RANGES = dict(bassoon=(36, 65), cello=(38, 67), clarinet=(52, 82), double_bass=(28, 52), flute=(61, 90), horn=(43, 72),
               oboe=(59, 84), sax=(51, 78), trombone=(43, 69), trumpet=(56, 81), tuba=(29, 53), viola=(48, 77), violin=(56, 91))
 
+# %% ../../nbs/data/03_synth.ipynb #c94cb83c
 @dataclass(frozen=True)
 class Note:
     "One note of a recording"
@@ -66,20 +67,21 @@ def _scale(low, high, rng): # the notes of a major key within the range
     key = rng.integers(12)
     return [p for p in range(low, high + 1) if (p - key) % 12 in (0, 2, 4, 5, 7, 9, 11)]
 
-# %% ../../nbs/data/03_synth.ipynb #f04b1a12
+# %% ../../nbs/data/03_synth.ipynb #e533dae4
 def find_banks(
     banks=None # paths of .sf2 files; those of pretty_midi and of `CARGAN_SOUNDFONTS` if not given
 )->list: # of `Path`s
     "The sound banks to play from, sorted by name. Raises `CarganError` if one is missing or is no bank"
     if banks is None:
         spec = find_spec('pretty_midi')
-        if not spec: raise CarganError("making sounds needs pretty_midi and midirenderer: pip install 'cargan[synth]'")
+        if not spec: raise CarganError("making sounds needs pretty_midi and midirenderer: pip install pretty_midi midirenderer")
         banks = [Path(spec.origin).parent/'TimGM6mb.sf2']
         for p in map(Path, filter(None, os.environ.get('CARGAN_SOUNDFONTS', '').split(os.pathsep))):
             banks += sorted(p.glob('**/*.sf2')) if p.is_dir() else [p]
     for b in banks: _check_bank(Path(b))
     return sorted({Path(b).name: Path(b) for b in banks}.values(), key=lambda p: p.name)
 
+# %% ../../nbs/data/03_synth.ipynb #0c2b2e91
 def _check_bank(path):
     if not path.is_file(): raise CarganError(f"{path}: there is no such sound bank; give a General MIDI .sf2 file")
     with open(path, 'rb') as f: head = f.read(12)
@@ -87,6 +89,7 @@ def _check_bank(path):
     if path.stat().st_size < 8 + int.from_bytes(head[4:8], 'little'):
         raise CarganError(f"{path}: cut off ({path.stat().st_size} bytes are there); fetch it again")
 
+# %% ../../nbs/data/03_synth.ipynb #890f5d05
 RATE = 44100 # Hz, as in Sub-URMP
 
 @lru_cache(maxsize=8)
@@ -104,7 +107,7 @@ def play(
     try:
         import pretty_midi
         from midirenderer import render_wave_from
-    except ImportError as e: raise CarganError("making sounds needs pretty_midi and midirenderer: pip install 'cargan[synth]'") from e
+    except ImportError as e: raise CarganError("making sounds needs pretty_midi and midirenderer: pip install pretty_midi midirenderer") from e
     midi, inst = pretty_midi.PrettyMIDI(), pretty_midi.Instrument(program)
     inst.notes = [pretty_midi.Note(n.velocity, n.pitch, n.start, n.end) for n in notes]
     times = np.arange(0, seconds, .02)
@@ -122,7 +125,7 @@ def _resample(wave, rate):
     from scipy.signal import resample_poly
     return wave if rate == RATE else resample_poly(wave, RATE//100, rate//100)
 
-# %% ../../nbs/data/03_synth.ipynb #568c7685
+# %% ../../nbs/data/03_synth.ipynb #44dc7154
 PERFORMERS = 6 # an instrument
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ _EQS = (0, 0, 0, 0), (9, 0, -6, -12), (-12, -3, 6, 9), (3, -10, 3, -3), (-6, 8, 
 _ROOMS = (.15, .05), (1.2, .45), (.35, .2), (2.2, .6), (.08, .3), (.7, .35)
 _VIBRATOS = (5., 6.), (4.2, 40.), (6.8, 18.), (0., 0.), (5.6, 55.), (3.4, 26.)
 
+# %% ../../nbs/data/03_synth.ipynb #19876b8e
 def voice_of(
     label:str, # the instrument
     performer:int # 0 to 5
@@ -152,6 +156,7 @@ def voice_of(
     place = (PERFORMERS*k + performer)/(len(SUB_URMP_LABELS)*PERFORMERS - 1) # 0 to 1
     return Voice(eq, pick(_VIBRATOS, 5), pick(_ROOMS, 1), (performer - 2.5)*14, rng.uniform(-1, 1), 45*(3000/45)**place)
 
+# %% ../../nbs/data/03_synth.ipynb #7cf69bc1
 def colour(
     wave:np.ndarray, # [n] mono, at 44.1 kHz
     voice:Voice, # equaliser and room
@@ -202,12 +207,13 @@ def truth(
     low, high = RANGES[label]
     return pitch, db, False, Pose((pitch - low)/(high - low), float(np.clip((db + 40)/30, 0, 1)))
 
-# %% ../../nbs/data/03_synth.ipynb #f616c800
+# %% ../../nbs/data/03_synth.ipynb #25e7f106
 @dataclass(frozen=True)
 class Job:
     "One recording to make"
     out:Path; label:str; number:int; performer:int; split:str; windows:int; size:int; seed:int; voice:Voice; bank:Path
 
+# %% ../../nbs/data/03_synth.ipynb #6570668d
 def make_recording(
     job:Job
 )->list: # of rows for pairs.csv
@@ -234,6 +240,7 @@ def make_recording(
             pitch='' if pitch is None else pitch, loudness=round(float(db), 2), silent=int(silent), bank=job.bank.name, split=job.split))
     return rows
 
+# %% ../../nbs/data/03_synth.ipynb #f126c2a8
 def plan(
     out:Path, # where the files go
     pairs:int, # how many in all
@@ -256,6 +263,7 @@ def plan(
                     left, number = left - w, number + 1
     return jobs
 
+# %% ../../nbs/data/03_synth.ipynb #b977d46d
 def synth_urmp(
     out, # the folder to make; must not exist, or be empty
     pairs:int=2600, # how many, both splits together; at least two a performer
@@ -267,6 +275,7 @@ def synth_urmp(
 )->Path:
     "Make SynthURMP in Sub-URMP's layout, with `pairs.csv`. Raises `CarganError` on bad wishes; `out` is whole or not there"
     out, least = Path(out), 2*len(SUB_URMP_LABELS)*PERFORMERS
+    if size < 1 or seed < 0: raise CarganError(f"size {size}, seed {seed}: the size must be at least 1 and the seed not negative")
     if pairs < least: raise CarganError(f"{pairs} pairs are too few: every performer needs two, {least} in all")
     if out.exists() and (not out.is_dir() or any(out.iterdir())): raise CarganError(f"{out}: is not empty; choose a new folder")
     banks, tmp = find_banks(banks), out.with_name(f'.{out.name}.{os.getpid()}.tmp')

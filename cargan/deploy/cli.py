@@ -111,7 +111,7 @@ def cargan_demo(
                        f"{', shorter than half a second, filled up with silence' if t.padded else ''}")
     print(f"the page is at {out.resolve()}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #c072c4eb
+# %% ../../nbs/deploy/21_cli.ipynb #d5942bfa
 @command
 def cargan_synth(
     out:str, # the folder to make; must not exist, or be empty
@@ -127,6 +127,7 @@ def cargan_synth(
     write_json(json, dict(out=str(root), pairs=pairs, size=size, seed=seed))
     print(f"{pairs} pairs in {root}")
 
+# %% ../../nbs/deploy/21_cli.ipynb #239122fe
 @command
 def cargan_train(
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
@@ -143,6 +144,7 @@ def cargan_train(
     write_json(json, dict(run=run, preset=preset, seed=seed, **model.metrics))
     print(f"trained: {Path(run)/'bundle.safetensors'}; next: cargan-evaluate {Path(run)/'bundle.safetensors'} {data}")
 
+# %% ../../nbs/deploy/21_cli.ipynb #20ee4afd
 @command
 def cargan_evaluate(
     bundle:str, # a bundle; 'shipped' for the one that comes with the package

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_image', 'Translation', 'Translator', 'shipped_clips', 'attention_maps', 'show_translations']
 
-# %% ../../nbs/deploy/18_translate.ipynb #61e19561
+# %% ../../nbs/deploy/18_translate.ipynb #cc27d225
 import base64
 import io
 import math
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
+from fastcore.basics import patch
 from PIL import Image
 from torchaudio.functional import resample
 
@@ -23,7 +24,7 @@ from ..data.audio import LMS, SILENCE_DB, CarganError, cut_windows, load_audio, 
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Stages
 
-# %% ../../nbs/deploy/18_translate.ipynb #248a73e4
+# %% ../../nbs/deploy/18_translate.ipynb #d227eb21
 def to_image(
     picture:torch.Tensor # [3, S, S] in [-1, 1]
 )->Image.Image:
@@ -35,15 +36,16 @@ def _data_uri(kind, write): # bytes that `write` puts into a file, as a data URI
     write(f)
     return f"data:{kind};base64,{base64.b64encode(f.getvalue()).decode()}"
 
+# %% ../../nbs/deploy/18_translate.ipynb #65743a3e
 @dataclass
 class Translation:
     "One sound, translated"
     source:str # the file's name, or 'array'
     at:float # start of the painted half second, in seconds
     label:str # the label that was used
-    confidence:float # the audio classifier's probability for it, all windows together
+    confidence:float # the audio classifier's probability for it; all windows together, or the one asked for with `at`
     given:bool # was the label given by the caller?
-    heard:dict # label -> probability, all windows together
+    heard:dict # label -> probability, of the same windows
     silent:bool # is the painted half second silence?
     padded:bool # was the sound shorter than a window?
     wave:torch.Tensor # [n] the painted half second, mono
@@ -69,7 +71,7 @@ class Translation:
         return (f'<p><b>{self.label}</b> ({how}){note}, {Path(self.source).name} at {self.at:.1f} s</p>'
                 f'<audio controls src="{wav}"></audio><table><tr>{cells}</tr></table>')
 
-# %% ../../nbs/deploy/18_translate.ipynb #85b48de8
+# %% ../../nbs/deploy/18_translate.ipynb #116f7b61
 class Translator:
     "Sound files to pictures with a trained model"
     def __init__(self,
@@ -90,65 +92,77 @@ class Translator:
     @property
     def device(self): return next(self.model.parameters()).device
 
-    @torch.inference_mode()
-    def hear(self,
-        windows:torch.Tensor # [N, n_samples]
-    )->torch.Tensor: # [K] probabilities
-        "What do these windows say together? Silent ones have no vote, unless all are silent"
-        loud = loudness(windows) > SILENCE_DB
-        windows = windows[loud] if loud.any() else windows
-        if len(windows) > 240: windows = windows[torch.linspace(0, len(windows) - 1, 240).long()] # two minutes are enough
-        logs = self.model.audio(self.lms(windows).to(self.device)).log_softmax(1)
-        return logs.mean(0).softmax(0).cpu()
+# %% ../../nbs/deploy/18_translate.ipynb #8c31d4a8
+@patch
+@torch.inference_mode()
+def hear(self:Translator,
+    windows:torch.Tensor # [N, n_samples]
+)->torch.Tensor: # [K] probabilities
+    "What do these windows say together? Silent ones have no vote, unless all are silent"
+    loud = loudness(windows) > SILENCE_DB
+    windows = windows[loud] if loud.any() else windows
+    if len(windows) > 240: windows = windows[torch.linspace(0, len(windows) - 1, 240).long()] # two minutes are enough
+    logs = self.model.audio(self.lms(windows).to(self.device)).log_softmax(1)
+    return logs.mean(0).softmax(0).cpu()
 
-    @torch.inference_mode()
-    def paint(self,
-        windows:torch.Tensor, # [N, n_samples]
-        label:torch.Tensor # [N] indices
-    )->tuple[torch.Tensor, Stages]: # the LMS [N, 1, S, S], and what the model made of it
-        "Windows and labels to pictures, as one batch"
-        lms = self.lms(windows).to(self.device)
-        return lms, self.model(lms, label.to(self.device))
+@patch
+@torch.inference_mode()
+def paint(self:Translator,
+    windows:torch.Tensor, # [N, n_samples]
+    label:torch.Tensor # [N] indices
+)->tuple[torch.Tensor, Stages]: # the LMS [N, 1, S, S], and what the model made of it
+    "Windows and labels to pictures, as one batch"
+    lms = self.lms(windows).to(self.device)
+    return lms, self.model(lms, label.to(self.device))
 
-    def _index(self, label):
-        if label not in self.labels: raise CarganError(f"there is no label {label!r}: choose one of {', '.join(self.labels)}")
-        return self.labels.index(label)
+# %% ../../nbs/deploy/18_translate.ipynb #4710025a
+@patch
+def __call__(self:Translator,
+    sound, # path of a sound file, or a 1-D array: floats in [-1, 1], or integers as files have them
+    label:str|None=None, # the instrument; heard if not given
+    at:float|None=None, # start of the half second to paint, in seconds; the loudest if not given
+    sample_rate:int|None=None # of `sound`, if it is an array
+)->Translation:
+    "Translate one half second of `sound`. Raises `CarganError` on a bad file, an unknown label, `at` past the end"
+    spec = self.model.spec
+    given = None if label is None else self._index(label)
+    if isinstance(sound, (str, Path)): wave, source = load_audio(sound, spec.sample_rate), str(sound)
+    else: wave, source = self._array(sound, sample_rate), 'array'
+    windows = cut_windows(wave, spec)
+    if at is None: start = int(loudness(windows).argmax())*spec.n_samples
+    else: start = self._start(at, wave, source)
+    window = cut_windows(wave[start:start + spec.n_samples], spec)[:1]
+    heard = self.hear(windows if at is None else window)
+    i = int(heard.argmax()) if given is None else given
+    lms, stages = self.paint(window, torch.tensor([i]))
+    named = lambda v: dict(zip(self.labels, [round(float(x), 4) for x in v]))
+    return Translation(source, start/spec.sample_rate, self.labels[i], round(float(heard[i]), 4), given is not None,
+        named(heard), bool(loudness(window)[0] <= SILENCE_DB), len(wave) < spec.n_samples, window[0], lms[0].cpu(),
+        to_image(stages.stage1[0]), to_image(stages.final[0]), named(stages.residue[0]), spec.sample_rate)
 
-    def __call__(self,
-        sound, # path of a sound file, or a 1-D array
-        label:str|None=None, # the instrument; heard if not given
-        at:float|None=None, # start of the half second to paint, in seconds; the loudest if not given
-        sample_rate:int|None=None # of `sound`, if it is an array
-    )->Translation:
-        "Translate one half second of `sound`. Raises `CarganError` on a bad file, an unknown label, `at` past the end"
-        spec = self.model.spec
-        given = None if label is None else self._index(label)
-        if isinstance(sound, (str, Path)): wave, source = load_audio(sound, spec.sample_rate), str(sound)
-        else: wave, source = self._array(sound, sample_rate), 'array'
-        windows = cut_windows(wave, spec)
-        if at is None: start = int(loudness(windows).argmax())*spec.n_samples
-        else: start = self._start(at, wave, source)
-        window = cut_windows(wave[start:start + spec.n_samples], spec)[:1]
-        heard = self.hear(windows if at is None else window)
-        i = int(heard.argmax()) if given is None else given
-        lms, stages = self.paint(window, torch.tensor([i]))
-        named = lambda v: dict(zip(self.labels, [round(float(x), 4) for x in v]))
-        return Translation(source, start/spec.sample_rate, self.labels[i], round(float(heard[i]), 4), given is not None,
-            named(heard), bool(loudness(window)[0] <= SILENCE_DB), len(wave) < spec.n_samples, window[0], lms[0].cpu(),
-            to_image(stages.stage1[0]), to_image(stages.final[0]), named(stages.residue[0]), spec.sample_rate)
+# %% ../../nbs/deploy/18_translate.ipynb #b51e5802
+@patch
+def _index(self:Translator, label):
+    if label not in self.labels: raise CarganError(f"there is no label {label!r}: choose one of {', '.join(self.labels)}")
+    return self.labels.index(label)
 
-    def _start(self, at, wave, source):
-        start = round(at*self.model.spec.sample_rate) if math.isfinite(at) else -1
-        if not 0 <= start < len(wave): raise CarganError(f"{source}: there is no sound at {at} s, it lasts "
-                                                        f"{len(wave)/self.model.spec.sample_rate:.2f} s")
-        return start
+@patch
+def _start(self:Translator, at, wave, source):
+    start = round(at*self.model.spec.sample_rate) if math.isfinite(at) else -1
+    if not 0 <= start < len(wave):
+        raise CarganError(f"{source}: there is no sound at {at} s, it lasts "
+                          f"{len(wave)/self.model.spec.sample_rate:.2f} s")
+    return start
 
-    def _array(self, sound, sample_rate):
-        if sample_rate is None: raise CarganError("an array of samples needs its sample_rate, in Hz")
-        wave = torch.as_tensor(np.asarray(sound), dtype=torch.float32)
-        if wave.dim() != 1 or not len(wave) or not wave.isfinite().all():
-            raise CarganError("an array of samples must be one-dimensional, not empty, and without NaN or infinity")
-        return resample(wave, sample_rate, self.model.spec.sample_rate)
+@patch
+def _array(self:Translator, sound, sample_rate):
+    if sample_rate is None: raise CarganError("an array of samples needs its sample_rate, in Hz")
+    samples = np.asarray(sound)
+    if np.issubdtype(samples.dtype, np.integer): samples = samples/np.iinfo(samples.dtype).max
+    wave = torch.as_tensor(samples, dtype=torch.float32)
+    if wave.dim() != 1 or not len(wave) or not wave.isfinite().all():
+        raise CarganError("an array of samples must be one-dimensional, not empty, and without NaN or infinity")
+    return resample(wave, sample_rate, self.model.spec.sample_rate)
 
 # %% ../../nbs/deploy/18_translate.ipynb #953a0791
 def shipped_clips()->dict: # label -> path

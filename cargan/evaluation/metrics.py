@@ -39,13 +39,13 @@ def train_judge(
     with learn.no_logging(): learn.fit_one_cycle(epochs, 2e-3)
     return learn.model.eval()
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #a037dce8
+# %% ../../nbs/evaluation/14_metrics.ipynb #d9719574
 @torch.no_grad()
 def evaluate(
     model:CARGAN, # a trained model
     dls, # `DataLoaders` of `pairs_dls`; the validation set is used
     judge:nn.Module|None=None, # a classifier of pictures; trained on the training set if not given
-    dl=None # another data loader than the validation set's, e.g. `dls.train_eval`
+    dl=None # another data loader than the validation set's
 )->dict: # numbers, ready for JSON
     "Accuracy of generated and real pictures, label given and label predicted. Raises `CarganError` if labels do not fit"
     if tuple(dls.vocab) != model.labels:
@@ -65,6 +65,7 @@ def evaluate(
         for k, v in answers.items(): rows[k].append(v.cpu())
     return _summary({k: torch.cat(v).numpy() for k, v in rows.items()}, model.labels)
 
+# %% ../../nbs/evaluation/14_metrics.ipynb #0c844b85
 def _summary(rows, labels):
     truth = rows['label']
     names = dict(accuracy_real='real', accuracy_label_given='given', accuracy_label_predicted='predicted',

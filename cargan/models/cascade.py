@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['presets', 'BUNDLE_FORMAT', 'PRETRAINED', 'residue_label', 'Preset', 'get_preset', 'Stages', 'CARGAN', 'save_bundle',
-           'load_bundle', 'save', 'from_pretrained']
+           'load_bundle']
 
-# %% ../../nbs/models/09_cascade.ipynb #4fec7343
+# %% ../../nbs/models/09_cascade.ipynb #498a2d61
 import json
 import os
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
@@ -32,7 +33,7 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #d8a9412d
+# %% ../../nbs/models/09_cascade.ipynb #f38d79ad
 @dataclass(frozen=True)
 class Preset:
     "Every choice there is, with the paper's as defaults where it says, and ours where it leaves things open"
@@ -70,6 +71,7 @@ class Preset:
     ema:float=0. # decay of the moving average of the generators' weights, a step; 0: none
     jitter:bool=True # pictures enlarged and cropped at random in training
 
+# %% ../../nbs/models/09_cascade.ipynb #a3ca8f5e
 presets = dict(
     paper=Preset(),
     official=Preset(size=128, ndf=2, attention_kind='published', g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
@@ -90,7 +92,7 @@ def get_preset(
     if unknown: raise CarganError(f"a preset has no option {', '.join(sorted(unknown))}: see cargan.models.cascade.Preset")
     return replace(presets[preset] if isinstance(preset, str) else preset, **changes)
 
-# %% ../../nbs/models/09_cascade.ipynb #9815e3ec
+# %% ../../nbs/models/09_cascade.ipynb #5699f75a
 class Stages(NamedTuple):
     "What `CARGAN` makes of one batch"
     stage1:torch.Tensor # [B, 3, S, S] in [-1, 1], the coarse picture I'
@@ -104,6 +106,7 @@ class Stages(NamedTuple):
     def detach(self): # the same without history, for the discriminator's step
         return Stages(*[None if t is None else t.detach() for t in self])
 
+# %% ../../nbs/models/09_cascade.ipynb #5543a558
 class CARGAN(nn.Module):
     "Sound and label in, two pictures out (paper, figure 1)"
     def __init__(self,
@@ -170,7 +173,7 @@ def save_bundle(
     finally: tmp.unlink(missing_ok=True)
     return path
 
-# %% ../../nbs/models/09_cascade.ipynb #a96331c7
+# %% ../../nbs/models/09_cascade.ipynb #b16ff99f
 def load_bundle(
     path, # a file that `save_bundle` wrote
     device='cpu' # where to
@@ -194,7 +197,7 @@ def load_bundle(
 def _build(path, config, tensors):
     if config['format'] > BUNDLE_FORMAT:
         raise CarganError(f"{path}: written by a newer cargan (format {config['format']}, this one reads up to "
-                          f"{BUNDLE_FORMAT}); pip install -U cargan")
+                          f"{BUNDLE_FORMAT}); fetch the newest version of this project")
     try:
         tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in config['preset'].items()}
         model = CARGAN(Preset(**tuples), config['labels'], LMSSpec(**config['spec']))
@@ -204,7 +207,8 @@ def _build(path, config, tensors):
     model.metrics = config['metrics']
     return model
 
-# %% ../../nbs/models/09_cascade.ipynb #1d574ccc
+# %% ../../nbs/models/09_cascade.ipynb #189ecd48
+@patch
 def save(self:CARGAN,
     path, # where to
     half:bool=False # store weights as float16?
@@ -212,11 +216,10 @@ def save(self:CARGAN,
     "`save_bundle` as a method"
     return save_bundle(self, path, half)
 
-def from_pretrained(cls,
+@patch(cls_method=True)
+def from_pretrained(cls:CARGAN,
     path=None, # a bundle; the shipped one if not given
     device='cpu' # where to
 )->CARGAN:
     "`load_bundle` as a class method; without `path` the bundle that comes with the package"
     return load_bundle(path or PRETRAINED, device)
-
-CARGAN.save, CARGAN.from_pretrained = save, classmethod(from_pretrained)

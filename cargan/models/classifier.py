@@ -6,7 +6,7 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_body', 'ImageClassifier', 'body_and_head',
            'AudioClassifier', 'ClassifyFrom', 'classifier_learner', 'Frozen']
 
-# %% ../../nbs/models/08_classifier.ipynb #d6606802
+# %% ../../nbs/models/08_classifier.ipynb #8256a1c7
 from urllib.error import URLError
 
 import fastai.callback.progress # the bar
@@ -16,6 +16,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.torch_core import params
+from fastcore.foundation import L
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models as tvm
@@ -107,7 +108,7 @@ class AudioClassifier(nn.Module):
         x = x.mean(3)                                    # time: an average
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1))  # frequency: average and peak
 
-# %% ../../nbs/models/08_classifier.ipynb #7665c6c9
+# %% ../../nbs/models/08_classifier.ipynb #33709afb
 class ClassifyFrom(Callback):
     "Turn a batch (lms, label, image) into a batch for a classifier"
     def __init__(self,
@@ -126,7 +127,7 @@ def classifier_learner(
     "A fastai `Learner` that trains `model` to name the label"
     what = 'lms' if isinstance(model, AudioClassifier) else 'image'
     return Learner(dls, model, loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
-                   splitter=body_and_head, cbs=[ClassifyFrom(what), *(cbs or [])], **kwargs)
+                   splitter=body_and_head, cbs=[ClassifyFrom(what), *L(cbs)], **kwargs)
 
 # %% ../../nbs/models/08_classifier.ipynb #ecbe7f9b
 class Frozen(nn.Module):

@@ -17,22 +17,24 @@ from torch.optim.swa_utils import AveragedModel
 
 from .learner import show_stages
 
-# %% ../../nbs/training/12_callbacks.ipynb #38a8e6aa
+# %% ../../nbs/training/12_callbacks.ipynb #d1442aed
 class LossParts(Callback):
     "Mean of each loss part over an epoch's training batches, as metrics; both losses beside the progress bar"
     order = ProgressCallback.order + 1
     names = 'gan', 'cls', 'l1', 'd' # G's three terms (eq. 6, not weighted) and D's loss
-    def after_create(self): self.learn.metrics = [*self.learn.metrics, *[ValueMetric(self._mean(k), k) for k in self.names]]
+    def after_create(self):
+        self.before_train()
+        self.learn.metrics = [*self.learn.metrics, *[ValueMetric(self._mean(k), k) for k in self.names]]
     def before_train(self): self.sums, self.n = dict.fromkeys(self.names, 0.), 0
     def after_batch(self):
         if not self.training: return
         for k in self.names: self.sums[k] = self.sums[k] + self.learn.parts[k]
         self.n += 1
-        if hasattr(self.learn, 'progress'):
+        if hasattr(self.learn, 'progress') and self.iter % 20 == 0:
             self.progress.pbar.comment = f"G {self.learn.loss:.2f}  D {self.learn.parts['d']:.2f}"
     def _mean(self, k): return lambda: float(self.sums[k])/max(self.n, 1)
 
-# %% ../../nbs/training/12_callbacks.ipynb #d762e49b
+# %% ../../nbs/training/12_callbacks.ipynb #c23865c8
 def warm_ema(
     decay:float # beta, reached when n is about 9/(1 - beta)
 ): # f(average, new, n) -> average, as torch's `AveragedModel` wants it
@@ -42,8 +44,10 @@ def warm_ema(
         return old + (1 - beta)*(new - old)
     return average
 
+# %% ../../nbs/training/12_callbacks.ipynb #92ac1286
 class EMA(Callback):
     "Exponential moving average of the generators: used for validation, and left in the model at the end of `fit`"
+    order = 56 # after `SampleGrid`, which must still see the average when it paints
     def __init__(self,
         decay:float=.99 # beta, a step; the average reaches back about 1/(1 - decay) steps
     ): self.decay = decay

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['train_classifiers', 'train']
 
-# %% ../../nbs/training/13_train.ipynb #21ad6832
+# %% ../../nbs/training/13_train.ipynb #c1c5c0ae
 import json
 import os
 from pathlib import Path
@@ -14,8 +14,9 @@ import torch
 from fastai.callback.progress import CSVLogger
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
+from fastcore.foundation import L
 
-from ..data.audio import LMSSpec
+from ..data.audio import CarganError, LMSSpec
 from ..data.pairs import pairs_dls
 from ..models.cascade import CARGAN, get_preset
 from ..models.classifier import AudioClassifier, ImageClassifier, classifier_learner
@@ -41,7 +42,7 @@ def train_classifiers(
     figures = dict(image_classifier=eye.recorder.values[-1][-1], audio_classifier=ear.recorder.values[-1][-1])
     return eye.model.eval(), ear.model.eval(), {k: round(float(v), 4) for k, v in figures.items()}
 
-# %% ../../nbs/training/13_train.ipynb #4914b661
+# %% ../../nbs/training/13_train.ipynb #8533596f
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest
     run, # the run folder: config.json, log.csv, samples/, bundle.safetensors
@@ -51,8 +52,9 @@ def train(
     classifiers=None, # (C, audio classifier), trained; trained here if not given
     cbs=None # further callbacks for the GAN's learner
 )->CARGAN: # the trained model, in `eval` mode
-    "Train classifiers and players on `data`; ends with `run/bundle.safetensors`"
+    "Train classifiers and players on `data`; ends with `run/bundle.safetensors`. Raises `CarganError` on bad data or wishes"
     p, run = get_preset(preset), Path(run)
+    if epochs is not None and epochs < 1: raise CarganError(f"{epochs} epochs: at least one is needed")
     set_seed(seed)
     dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter)
     c, audio, figures = train_classifiers(dls, p) if classifiers is None else (*classifiers, {})
@@ -60,7 +62,7 @@ def train(
     (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))
     set_seed(seed)
     watch = [LossParts(), CSVLogger(run/'log.csv'), SampleGrid(run/'samples'), *([EMA(p.ema)] if p.ema else [])]
-    learn = cargan_learner(dls, p, c=c, audio=audio, cbs=[*watch, *(cbs or [])])
+    learn = cargan_learner(dls, p, c=c, audio=audio, cbs=[*watch, *L(cbs)])
     learn.fit_preset(epochs)
     model = learn.model.cargan.eval()
     model.metrics = figures
