@@ -48,7 +48,7 @@ class Look:
     build:float # width of the shoulders, .85 to 1.15
     light:float # where the light comes from: -1 left, 1 right
 
-# %% ../../nbs/data/03_players.ipynb #019dbc89
+# %% ../../nbs/data/03_players.ipynb #aef40760
 SKINS = '#f3cfb3', '#8d5a3b', '#e0aa80', '#5d3a26', '#f7dcc8', '#b97a50'
 HAIRS = '#2b1b12', '#16110f', '#6b3f1d', '#0f0d0d', '#c9a24b', '#8b8b8b'
 CLOTHES = '#1d1f24', '#a5263a', '#e8e4da', '#2f6b4f', '#6a3d86', '#d98a2b', '#7f8894', '#274a86'
@@ -58,7 +58,7 @@ def look_of(
     label:str, # the instrument
     performer:int # 0 to 5
 )->Look:
-    "The look of a performer: neighbouring performers of an instrument differ in everything"
+    "The look of a performer: neighbouring performers of an instrument differ in all but the glasses"
     k = SUB_URMP_LABELS.index(label)
     pick = lambda xs, step: xs[(performer*step + k) % len(xs)]
     return Look(pick(SKINS, 1), pick(HAIRS, 1), pick(CLOTHES, 3), pick(STYLES, 5), (performer + k) % 3 == 0,
@@ -116,10 +116,10 @@ def _bow(x, y, stretch, side=-1): # the hand's place, and the stick through (x, 
     tip = hand[0] - side*38, y - 4
     return line([hand, tip], '#5a3216', 1.3) + line([(hand[0], hand[1] + 1.2), (tip[0], tip[1] + 1)], '#f4efe2', .7), hand
 
-# %% ../../nbs/data/03_players.ipynb #e1614cda
+# %% ../../nbs/data/03_players.ipynb #00333d11
 GOLD, SILVER, BLACK = '#d9a520', '#cfd4da', '#17161a'
 
-def violin(p): # chin at the origin of the placement
+def violin(p): # the body at the origin; its lower end goes to the chin
     svg, left = _strings('#b5571c', .82, 15, p.pitch, p.loud)
     bow, right = _bow(0, 1, .1 + .9*p.loud, 1)
     return svg, left, right, bow
@@ -183,7 +183,7 @@ def tuba(p): # on the lap, bell up
     valves = ''.join(line([(-3 + 3.6*i, 4 + 5*((p.pitch*2 + .5*i) % 1)), (-3 + 3.6*i, 16)], SILVER, 2.4) for i in range(3))
     return body + coil + bell + valves, (15, 24), (-1, 6 + 6*(1 - p.pitch)), ''
 
-# %% ../../nbs/data/03_players.ipynb #4e044769
+# %% ../../nbs/data/03_players.ipynb #ef6c90d9
 @dataclass(frozen=True)
 class Hold:
     "How an instrument is held: placements are (x, y, angle in degrees)"
@@ -192,11 +192,10 @@ class Hold:
     rest:tuple # placement in silence
     standing:bool=False # or seated
     x:float=50. # where the player is
-    behind:bool=False # is the player behind the instrument's bow arm? (strings that stand on the floor)
 
 HOLDS = dict(
-    bassoon=Hold(bassoon, (40, 56, 24), (24, 62, 4)), cello=Hold(cello, (51, 66, 5), (66, 68, 24), behind=True),
-    clarinet=Hold(clarinet, (50, 33, 10), (66, 50, -38)), double_bass=Hold(double_bass, (61, 65, 4), (70, 66, 12), True, 40, True),
+    bassoon=Hold(bassoon, (40, 56, 24), (24, 62, 4)), cello=Hold(cello, (51, 66, 5), (66, 68, 24)),
+    clarinet=Hold(clarinet, (50, 33, 10), (66, 50, -38)), double_bass=Hold(double_bass, (61, 65, 4), (70, 66, 12), True, 40),
     flute=Hold(flute, (50, 31, -5), (60, 58, -62), True), horn=Hold(horn, (51, 32, 0), (56, 46, 8)),
     oboe=Hold(oboe, (50, 33, 26), (64, 52, -44)), sax=Hold(sax, (50, 33, 16), (58, 46, 24), True),
     trombone=Hold(trombone, (50, 33, -14), (62, 52, -66)), trumpet=Hold(trumpet, (50, 31, -12), (62, 54, -78), True),

@@ -33,10 +33,10 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #f38d79ad
+# %% ../../nbs/models/09_cascade.ipynb #9e7ed3fb
 @dataclass(frozen=True)
 class Preset:
-    "Every choice there is, with the paper's as defaults where it says, and ours where it leaves things open"
+    "A full set of choices. Defaults: the paper's where it says, but for `init_std` and `saturating`; ours where it leaves things open"
     size:int=256 # side of the picture and of the LMS, in pixels
     ngf:int=64 # channels of the generators' first layer
     ndf:int=64 # channels of the discriminator's first layer
@@ -106,7 +106,7 @@ class Stages(NamedTuple):
     def detach(self): # the same without history, for the discriminator's step
         return Stages(*[None if t is None else t.detach() for t in self])
 
-# %% ../../nbs/models/09_cascade.ipynb #5543a558
+# %% ../../nbs/models/09_cascade.ipynb #40c40bc6
 class CARGAN(nn.Module):
     "Sound and label in, two pictures out (paper, figure 1)"
     def __init__(self,
@@ -136,7 +136,7 @@ class CARGAN(nn.Module):
     def forward(self,
         lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
         label:torch.Tensor, # [B] indices or [B, K] one-hot
-        shown:torch.Tensor|None=None # [B] 0 or 1: where 0, G1 does not see the label (label dropout)
+        shown:torch.Tensor|None=None # [B] 0 or 1: where 0, G1 does not see the label (label dropout); the residue, and so G2, still does
     )->Stages:
         label, s = self.one_hot(label), self.preset.size
         seen = label if shown is None else label*shown[:, None]
@@ -148,7 +148,7 @@ class CARGAN(nn.Module):
         sound = [lms] if self.preset.g2_audio else []
         return Stages(stage1, residue, self.g2(torch.cat([stage1, *sound, planes(told, s)], 1)), logits)
 
-# %% ../../nbs/models/09_cascade.ipynb #6d0091a0
+# %% ../../nbs/models/09_cascade.ipynb #d413f81d
 BUNDLE_FORMAT = 1
 PRETRAINED = Path(str(files('cargan')))/'pretrained'/'small.safetensors'
 
@@ -168,6 +168,7 @@ def save_bundle(
     try:
         with open(tmp, 'wb') as f:
             f.write(to_bytes(tensors, metadata={'cargan': json.dumps(config)}))
+            f.flush()
             os.fsync(f.fileno())
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ def resnet_body(
             f"into {torch.hub.get_dir()}/checkpoints, or ask for pretrained=False (slower to train, less accurate)") from e
     return nn.Sequential(*list(net.children())[:-2]), net.fc.in_features
 
-# %% ../../nbs/models/08_classifier.ipynb #88fbd9d2
+# %% ../../nbs/models/08_classifier.ipynb #3115e7c5
 class ImageClassifier(nn.Module):
     "C: which instrument is in the picture? (paper, sections 3.2 and 3.5)"
     def __init__(self,
@@ -84,7 +84,7 @@ class ImageClassifier(nn.Module):
         return self.head(self.body(self.prepare(image)))
 
 def body_and_head(model:nn.Module)->list: # two lists of parameters
-    "fastai's splitter: a pretrained body learns slower than its new head"
+    "fastai's splitter: lets a pretrained body learn slower than its new head (`fine_tune`)"
     return [params(model.body), params(model.head)]
 
 # %% ../../nbs/models/08_classifier.ipynb #2a5d9cbc

@@ -45,7 +45,7 @@ def up_block(
     if attention: up.append(SelfAttention(n_out, attention))
     return nn.Sequential(*up)
 
-# %% ../../nbs/models/06_generator.ipynb #ade8d274
+# %% ../../nbs/models/06_generator.ipynb #1f107db5
 class UNet(nn.Module):
     "pix2pix's U-Net with self-attention in the two outer up-blocks (section 3.5; places as in the published code)"
     def __init__(self,
@@ -55,7 +55,7 @@ class UNet(nn.Module):
         ngf:int=64, # channels of the outermost level; deeper levels have 2, 4 and at most 8 times as many
         attention:bool=True, # False is model A of the paper's ablation
         attention_kind:str='sagan', # or 'published', see `SelfAttention`
-        dropout:float=.5 # in the two innermost up-blocks (published code; pix2pix has it in three)
+        dropout:float=.5 # in the two innermost up-blocks (published code: in the two just outside the innermost)
     ):
         super().__init__()
         if size < 32 or size & (size - 1): raise ValueError(f"size must be a power of two from 32 on, not {size}")
