@@ -78,6 +78,15 @@ def test_chapter_is_clean(path):
     assert not re.search(r'/(home|Users|root|work)/\w', path.read_text(encoding='utf-8')), "a machine's path"
 
 
+@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+def test_imports_have_their_own_cells(path):
+    "nbdev runs each cell with an import again, alone, when it makes the docs"
+    for c in cells(path):
+        if c['cell_type'] != 'code' or re.search(r'^#\|\s*(export|eval: false)', source(c), re.M): continue
+        imports = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(source(c)).body]
+        assert all(imports) or not any(imports), source(c)[:80]
+
+
 def test_imports_point_up_the_page():
     "A module imports modules of its own part or of an earlier one"
     number, seen = {}, []

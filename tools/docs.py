@@ -4,6 +4,7 @@ The notebooks are committed without outputs, so that the pictures come from a ru
 run and show the outputs they were saved with.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT/'_proc_run'
@@ -31,6 +35,38 @@ def execute(path):
     nbformat.write(nb, path)
 
 
+def source_pages(site):
+    "The package's modules as pages of the site, so that links to source work wherever the site is"
+    for py in (ROOT/'cargan').rglob('*.py'):
+        page = site/'source'/py.relative_to(ROOT).with_suffix('.html')
+        page.parent.mkdir(parents=True, exist_ok=True)
+        style = HtmlFormatter(full=True, title=str(py.relative_to(ROOT)), linenos='table', lineanchors='L', anchorlinenos=True)
+        page.write_text(highlight(py.read_text(encoding='utf-8'), PythonLexer(), style), encoding='utf-8')
+
+
+def mend_links(site):
+    "nbdev links to a repository's source and to chapters without their numbers: lead both to pages of the site"
+    pages = [p for p in site.rglob('*.html') if 'source' not in p.relative_to(site).parts]
+    numbered = {p.with_name(re.sub(r'^\d+_', '', p.name)): p.name for p in pages}
+    for page in pages:
+        def to_chapter(m):
+            name = numbered.get((page.parent/m[1]/m[2]).resolve())
+            return f'href="{m[1]}{name}{m[3] or ""}"' if name else m[0]
+        text = re.sub(r'blob/main/(cargan/[\w/]+)\.py#L(\d+)"', r'source/\1.html#L-\2"', page.read_text(encoding='utf-8'))
+        page.write_text(re.sub(r'href="((?:[\w.]+/)*)([a-z]\w*\.html)(#[^"]*)?"', to_chapter, text), encoding='utf-8')
+
+
+def check_links(site):
+    "Stop where a page links to a page or a place that is not there"
+    names = {p: set(re.findall(r'(?:id|name)="([^"]+)"', p.read_text(encoding='utf-8'))) for p in site.resolve().rglob('*.html')}
+    for page in names:
+        for link in re.findall(r'href="([^":]+)"', page.read_text(encoding='utf-8')):
+            path, _, place = link.partition('#')
+            target = (page.parent/path).resolve() if path else page
+            if not target.exists() or (place and target in names and place not in names[target]):
+                sys.exit(f'{page.relative_to(site.resolve())}: links to {link}, which is not there')
+
+
 def main():
     if sys.version_info < (3, 11): sys.exit('make docs needs Python 3.11 or 3.12: smalldocs is not there for older ones')
     from nbdev.serve import proc_nbs
@@ -48,6 +84,9 @@ def main():
     shutil.rmtree(RUN)
     subprocess.run([Path(sys.executable).parent/'smalldocs', 'render', '_proc'], check=True)
     shutil.move(ROOT/'_proc'/'_docs', ROOT/'_docs')
+    source_pages(ROOT/'_docs')
+    mend_links(ROOT/'_docs')
+    check_links(ROOT/'_docs')
     print(f"the site is at {ROOT/'_docs'/'index.html'}")
 
 
