@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchaudio import functional as AF
 from torchaudio import transforms as AT
 
-# %% ../../nbs/data/01_audio.ipynb #0cd73d55
+# %% ../../nbs/data/01_audio.ipynb #8b490ab5
 class CarganError(Exception):
     "An error its reader can act on: one line that names the file, what is wrong, and what to do"
 
@@ -38,7 +38,7 @@ class LMSSpec:
     def hop(self)->int: # samples from one short spectrum to the next: `size` of them fill the window
         return self.n_samples//self.size
 
-# %% ../../nbs/data/01_audio.ipynb #d206bb78
+# %% ../../nbs/data/01_audio.ipynb #b7a0254f
 class LMS(nn.Module):
     "Log-amplitude mel spectrum, batched (paper, section 3.5, *Training details*)"
     def __init__(self,
@@ -69,13 +69,13 @@ class LMS(nn.Module):
         return AF.griffinlim(power, torch.hann_window(self.spec.n_fft, device=mel.device), self.spec.n_fft, self.spec.hop,
                              self.spec.n_fft, 2., n_iter, .99, None, False)
 
-# %% ../../nbs/data/01_audio.ipynb #abe8381e
+# %% ../../nbs/data/01_audio.ipynb #59f803ed
 def _cut_off(path): # does a WAV's header promise more bytes than there are? (streams write 0 or a huge number: unknown)
     with open(path, 'rb') as f: head = f.read(8)
     promised = int.from_bytes(head[4:8], 'little')
     return head[:4] == b'RIFF' and promised < 0x7ffff000 and promised + 8 > path.stat().st_size + 1
 
-# %% ../../nbs/data/01_audio.ipynb #969278f6
+# %% ../../nbs/data/01_audio.ipynb #fd261a08
 def load_audio(
     path, # WAV, FLAC, OGG or MP3; any rate, any number of channels
     sample_rate:int=22050, # of the result, in Hz
@@ -103,7 +103,7 @@ def load_audio(
     if not wave.isfinite().all(): raise CarganError(f"{path}: has NaN or infinite samples; write it again from its source")
     return wave if rate == sample_rate else AF.resample(wave, rate, sample_rate)
 
-# %% ../../nbs/data/01_audio.ipynb #52d06815
+# %% ../../nbs/data/01_audio.ipynb #92b82344
 SILENCE_DB = -55. # a window below this is silence
 
 def cut_windows(

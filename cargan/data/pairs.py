@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from .audio import LMS, CarganError, LMSSpec, cut_windows, load_audio
 
-# %% ../../nbs/data/02_pairs.ipynb #e6859961
+# %% ../../nbs/data/02_pairs.ipynb #512c322e
 SUB_URMP_LABELS = ('bassoon', 'cello', 'clarinet', 'double_bass', 'flute', 'horn', 'oboe', 'sax', 'trombone', 'trumpet',
                    'tuba', 'viola', 'violin') # alphabetical: the order of the one-hot labels
 
@@ -42,7 +42,7 @@ class Pair:
     start_ms:int # where it starts in the recording
     split:str # 'train' or 'test'
 
-# %% ../../nbs/data/02_pairs.ipynb #ddf13e27
+# %% ../../nbs/data/02_pairs.ipynb #f149caf9
 def _stem(path): # 'violin03_12400' -> ('violin03', 12400)
     recording, _, ms = path.stem.rpartition('_')
     if not recording or not ms.isdigit():
@@ -60,7 +60,7 @@ def _from_folder(root):
         pairs += [Pair(p, images[k], p.parent.name, *_stem(p), split) for k, p in sounds.items()]
     return pairs
 
-# %% ../../nbs/data/02_pairs.ipynb #2ae9f51a
+# %% ../../nbs/data/02_pairs.ipynb #547857b8
 def _there(base, name): # the authors' paths start at the folder that holds theirs
     parts = Path(name.strip()).parts
     for p in (base/Path(*parts), base/Path(*parts[1:]), base.parent/Path(*parts)):
@@ -77,7 +77,7 @@ def _from_manifest(manifest):
         pairs.append(Pair(_there(manifest.parent, sound), image, image.parent.name, *_stem(image), 'train'))
     return _split_recordings(pairs)
 
-# %% ../../nbs/data/02_pairs.ipynb #32a262d1
+# %% ../../nbs/data/02_pairs.ipynb #9cc176cb
 def _split_recordings(pairs):
     by_label = {}
     for p in pairs: by_label.setdefault(p.label, {}).setdefault(p.recording, []).append(p)
@@ -98,7 +98,7 @@ def find_pairs(
     if root.is_dir(): check_split(pairs)
     return pairs
 
-# %% ../../nbs/data/02_pairs.ipynb #0aa317ef
+# %% ../../nbs/data/02_pairs.ipynb #4d55087f
 def check_split(
     pairs # `Pair`s
 )->list: # of recordings that stand in both splits
@@ -113,11 +113,11 @@ def check_split(
         warnings.warn(f"{label} is in the {'training' if label in labels['train'] else 'test'} split only")
     return both
 
-# %% ../../nbs/data/02_pairs.ipynb #b13b5079
+# %% ../../nbs/data/02_pairs.ipynb #ee7bd59c
 class Waveform(TensorBase): "Samples, [n] or [B, n]"
 class TensorLMS(TensorImageBase): "A log-amplitude mel spectrum, [1, S, S] or [B, 1, S, S] in [-1, 1]"
 
-# %% ../../nbs/data/02_pairs.ipynb #2fbce71d
+# %% ../../nbs/data/02_pairs.ipynb #707441ac
 @lru_cache
 def _jet_table(): # [32, 32, 32] position in the colormap, 0 to 255, for each colour
     from matplotlib import colormaps
@@ -135,7 +135,7 @@ def undo_jet(
     x = _jet_table()[r, g, b].float().T/127.5 - 1
     return F.adaptive_avg_pool2d(x[None], size)
 
-# %% ../../nbs/data/02_pairs.ipynb #7861ba5c
+# %% ../../nbs/data/02_pairs.ipynb #7620687a
 class _Reader(Transform):
     def __init__(self, cache): self.store = {} if cache else None
     def _kept(self, pair, read):
@@ -161,7 +161,7 @@ def _pixels(path, size=None): # [H, W, 3] uint8
         im = im.convert('RGB')
         return np.asarray(im if size is None or im.size == (size, size) else im.resize((size, size), Image.LANCZOS))
 
-# %% ../../nbs/data/02_pairs.ipynb #78363f50
+# %% ../../nbs/data/02_pairs.ipynb #d927bfef
 class ReadImage(_Reader):
     "A pair's picture as a `TensorImage` of bytes [3, size, size]; an unreadable one is named, and the others counted"
     def __init__(self, size, pairs, cache=True):
@@ -177,7 +177,7 @@ class ReadImage(_Reader):
         try: return _pixels(pair.image) is not None
         except (UnidentifiedImageError, OSError): return False
 
-# %% ../../nbs/data/02_pairs.ipynb #e773b4c7
+# %% ../../nbs/data/02_pairs.ipynb #8e90c78f
 class ToLMS(Transform):
     "Batches of samples to batches of LMS"
     order = 20
@@ -190,7 +190,7 @@ class ToUnit(Transform):
     def encodes(self, x:TensorImage): return TensorImage(x.float()/127.5 - 1)
     def decodes(self, x:TensorImage): return TensorImage((x + 1)/2)
 
-# %% ../../nbs/data/02_pairs.ipynb #78c30e0d
+# %% ../../nbs/data/02_pairs.ipynb #86c9b919
 class RoomAndLevel(Transform):
     "Training only: another level, another tilt of the spectrum, some noise for each sound of the batch"
     order, split_idx = 10, 0
@@ -213,7 +213,7 @@ class Jitter(Transform):
         at = torch.randint(0, big.shape[-1] - s + 1, (len(x), 2), generator=self.rng).tolist()
         return TensorImage(torch.stack([b[:, i:i+s, j:j+s] for b, (i, j) in zip(big, at)]))
 
-# %% ../../nbs/data/02_pairs.ipynb #21d93b73
+# %% ../../nbs/data/02_pairs.ipynb #ec67b8be
 class PairDL(TfmdDL):
     "fastai's data loader, which shows a batch as spectrogram, label, picture and player"
     def show_batch(self, b=None, max_n=6, show=True, **kwargs):
@@ -228,7 +228,7 @@ class PairDL(TfmdDL):
         spec = getattr(self, 'spec', None)
         if spec: display(Audio(LMS(spec).inverse(lms[:1].as_subclass(torch.Tensor))[0].numpy(), rate=spec.sample_rate))
 
-# %% ../../nbs/data/02_pairs.ipynb #e3487599
+# %% ../../nbs/data/02_pairs.ipynb #8b2196cd
 def pairs_dls(
     root, # a folder in Sub-URMP's layout, or a manifest (.txt)
     spec:LMSSpec=LMSSpec(), # of the LMS; pictures get the same size

@@ -18,7 +18,7 @@ from PIL import Image
 from .audio import CarganError
 from .pairs import SUB_URMP_LABELS
 
-# %% ../../nbs/data/03_players.ipynb #0883dd23
+# %% ../../nbs/data/03_players.ipynb #6185d765
 def render(
     svg:str, # an SVG document
     size:int=64 # side of the picture, in pixels
@@ -29,7 +29,7 @@ def render(
     png = svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     return np.asarray(Image.open(BytesIO(bytes(png))).convert('RGB'))
 
-# %% ../../nbs/data/03_players.ipynb #183525d2
+# %% ../../nbs/data/03_players.ipynb #4f797dda
 @dataclass(frozen=True)
 class Pose:
     "What the picture shows of the sound"
@@ -48,7 +48,7 @@ class Look:
     build:float # width of the shoulders, .85 to 1.15
     light:float # where the light comes from: -1 left, 1 right
 
-# %% ../../nbs/data/03_players.ipynb #aef40760
+# %% ../../nbs/data/03_players.ipynb #b8c3a357
 SKINS = '#f3cfb3', '#8d5a3b', '#e0aa80', '#5d3a26', '#f7dcc8', '#b97a50'
 HAIRS = '#2b1b12', '#16110f', '#6b3f1d', '#0f0d0d', '#c9a24b', '#8b8b8b'
 CLOTHES = '#1d1f24', '#a5263a', '#e8e4da', '#2f6b4f', '#6a3d86', '#d98a2b', '#7f8894', '#274a86'
@@ -64,7 +64,7 @@ def look_of(
     return Look(pick(SKINS, 1), pick(HAIRS, 1), pick(CLOTHES, 3), pick(STYLES, 5), (performer + k) % 3 == 0,
                 (1., 1.14, .9, 1.06, .86, .97)[(performer + k) % 6], -1. if (performer + k) % 2 else 1.)
 
-# %% ../../nbs/data/03_players.ipynb #f21f8091
+# %% ../../nbs/data/03_players.ipynb #37f129b6
 def elbow(
     shoulder:tuple, # (x, y)
     hand:tuple, # (x, y)
@@ -80,7 +80,7 @@ def elbow(
     both = [(shoulder[0] + upper*math.cos(t), shoulder[1] + upper*math.sin(t)) for t in (math.atan2(dy, dx) + a, math.atan2(dy, dx) - a)]
     return max(both, key=lambda e: side*e[0] + .7*e[1])
 
-# %% ../../nbs/data/03_players.ipynb #97c7a66a
+# %% ../../nbs/data/03_players.ipynb #d239edfd
 def shade(
     colour:str, # '#rrggbb'
     by:float # 1 leaves it, less darkens, more lightens
@@ -101,7 +101,7 @@ def arm(shoulder, hand, look, side): # sleeve, forearm and hand
     sleeve = shade(look.clothes, .8)
     return line([shoulder, e, hand], shade(look.clothes, .6), 8.4) + line([shoulder, e, hand], sleeve, 7.2) + disc(*hand, 3.6, look.skin)
 
-# %% ../../nbs/data/03_players.ipynb #47a53962
+# %% ../../nbs/data/03_players.ipynb #78fdaee2
 def _strings(wood, size, neck, pitch, loud, bow_y=2.): # body at the origin, neck up (negative y), in units of `size`
     dark, s = shade(wood, .55), size
     body = path(f'M0 {-11*s} C{9*s} {-12*s} {8*s} {-4*s} {5*s} {-1*s} C{6*s} {2*s} {12*s} {3*s} {11*s} {9*s} C{10*s} {15*s} {-10*s} {15*s} {-11*s} {9*s} '
@@ -116,7 +116,7 @@ def _bow(x, y, stretch, side=-1): # the hand's place, and the stick through (x, 
     tip = hand[0] - side*38, y - 4
     return line([hand, tip], '#5a3216', 1.3) + line([(hand[0], hand[1] + 1.2), (tip[0], tip[1] + 1)], '#f4efe2', .7), hand
 
-# %% ../../nbs/data/03_players.ipynb #00333d11
+# %% ../../nbs/data/03_players.ipynb #4876c8a6
 GOLD, SILVER, BLACK = '#d9a520', '#cfd4da', '#17161a'
 
 def violin(p): # the body at the origin; its lower end goes to the chin
@@ -136,7 +136,7 @@ def double_bass(p):
     bow, right = _bow(0, 6, .1 + .7*p.loud)
     return svg, left, right, bow
 
-# %% ../../nbs/data/03_players.ipynb #387751c0
+# %% ../../nbs/data/03_players.ipynb #6898310a
 def flute(p): # from the mouth to the left
     keys = ''.join(disc(-12 - 4*i, 0, 1.3, '#8d949c') for i in range(6))
     return line([(3, 0), (-42, 0)], '#8d949c', 3.6) + line([(3, -.4), (-42, -.4)], '#eef1f4', 2.2) + keys, (-13 - 6*p.pitch, 2), (-22 - 12*(1 - p.pitch), 2), ''
@@ -158,7 +158,7 @@ def sax(p): # neck, body and the upturned bell
     bell = path('M-19 36 L-29 20 L-15 20Z', GOLD) + disc(-22, 20, 7.6, '#8a640e', 2.6)
     return path(d, stroke=shade(GOLD, .6), width=6.4) + path(d, stroke=GOLD, width=4.8) + bell + keys, (-8, 10 + 5*p.pitch), (-6.5, 22 + 7*(1 - p.pitch)), ''
 
-# %% ../../nbs/data/03_players.ipynb #a6363314
+# %% ../../nbs/data/03_players.ipynb #02ae2616
 def horn(p): # coil, and the bell with the hand in it
     coil = ''.join(f'<circle cx="-6" cy="20" r="{r}" fill="none" stroke="{c}" stroke-width="{w}"/>' for r, c, w in ((12, shade(GOLD, .6), 5), (12, GOLD, 3.4), (7, GOLD, 2.2)))
     bell = path('M-14 26 L-32 24 L-24 44Z', GOLD) + disc(-28, 34, 10.5, '#8a640e') + f'<circle cx="-28" cy="34" r="10.5" fill="none" stroke="#f3cf63" stroke-width="2"/>'
@@ -183,7 +183,7 @@ def tuba(p): # on the lap, bell up
     valves = ''.join(line([(-3 + 3.6*i, 4 + 5*((p.pitch*2 + .5*i) % 1)), (-3 + 3.6*i, 16)], SILVER, 2.4) for i in range(3))
     return body + coil + bell + valves, (15, 24), (-1, 6 + 6*(1 - p.pitch)), ''
 
-# %% ../../nbs/data/03_players.ipynb #ef6c90d9
+# %% ../../nbs/data/03_players.ipynb #1c3323b8
 @dataclass(frozen=True)
 class Hold:
     "How an instrument is held: placements are (x, y, angle in degrees)"
@@ -207,7 +207,7 @@ def placed(point, placement): # a point of the instrument, in the picture
     c, s = math.cos(math.radians(a)), math.sin(math.radians(a))
     return x + c*point[0] - s*point[1], y + s*point[0] + c*point[1]
 
-# %% ../../nbs/data/03_players.ipynb #536d4471
+# %% ../../nbs/data/03_players.ipynb #63628e27
 def _curtain(light): # the blue curtain of the recordings, lighter on one side
     folds = ''.join(f'<rect x="{x}" width="5" height="100" fill="#0d2a6b" opacity=".35"/>' for x in range(2, 100, 12))
     a, b = ('#3f6fd0', '#16348a') if light < 0 else ('#16348a', '#3f6fd0')
@@ -220,7 +220,7 @@ def _legs(x, w, standing, clothes): # and the chair
     chair = line([(x - 14*w, 70), (x - 15*w, 96)], '#2b2019', 2.4) + line([(x + 14*w, 70), (x + 15*w, 96)], '#2b2019', 2.4)
     return chair + ''.join(line([(x + s*6*w, 66), (x + s*15*w, 72), (x + s*13*w, 96)], dark, 9.5) for s in (-1, 1))
 
-# %% ../../nbs/data/03_players.ipynb #e921b894
+# %% ../../nbs/data/03_players.ipynb #0f290afe
 def _head(x, y, look): # face, hair, glasses
     hair, back = look.hair, ''
     if look.style == 'long': back = path(f'M{x-10} {y-2} C{x-12} {y+14} {x-10} {y+19} {x-7} {y+20} L{x+7} {y+20} C{x+10} {y+19} {x+12} {y+14} {x+10} {y-2}Z', hair)
@@ -232,7 +232,7 @@ def _head(x, y, look): # face, hair, glasses
     specs = ''.join(f'<circle cx="{x + s*3.2}" cy="{y}" r="2.6" fill="none" stroke="#111" stroke-width="1"/>' for s in (-1, 1)) if look.glasses else ''
     return back, face + top + eyes + specs
 
-# %% ../../nbs/data/03_players.ipynb #1bd74ed8
+# %% ../../nbs/data/03_players.ipynb #b0dc2852
 def draw_player(
     label:str, # the instrument
     performer:int=0, # 0 to 5

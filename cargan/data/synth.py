@@ -26,13 +26,13 @@ from .audio import CarganError
 from .pairs import SUB_URMP_LABELS
 from .players import Pose, draw_player, render
 
-# %% ../../nbs/data/03_synth.ipynb #bb480bae
+# %% ../../nbs/data/03_synth.ipynb #f0c7154a
 PROGRAMS = dict(bassoon=70, cello=42, clarinet=71, double_bass=43, flute=73, horn=60, oboe=68, sax=65, trombone=57, trumpet=56,
                 tuba=58, viola=41, violin=40) # General MIDI, counted from 0
 RANGES = dict(bassoon=(36, 65), cello=(38, 67), clarinet=(52, 82), double_bass=(28, 52), flute=(61, 90), horn=(43, 72),
               oboe=(59, 84), sax=(51, 78), trombone=(43, 69), trumpet=(56, 81), tuba=(29, 53), viola=(48, 77), violin=(56, 91))
 
-# %% ../../nbs/data/03_synth.ipynb #c94cb83c
+# %% ../../nbs/data/03_synth.ipynb #41b5d664
 @dataclass(frozen=True)
 class Note:
     "One note of a recording"
@@ -67,7 +67,7 @@ def _scale(low, high, rng): # the notes of a major key within the range
     key = rng.integers(12)
     return [p for p in range(low, high + 1) if (p - key) % 12 in (0, 2, 4, 5, 7, 9, 11)]
 
-# %% ../../nbs/data/03_synth.ipynb #e533dae4
+# %% ../../nbs/data/03_synth.ipynb #2c90f9b8
 def find_banks(
     banks=None # paths of .sf2 files; those of pretty_midi and of `CARGAN_SOUNDFONTS` if not given
 )->list: # of `Path`s
@@ -81,7 +81,7 @@ def find_banks(
     for b in banks: _check_bank(Path(b))
     return sorted({Path(b).name: Path(b) for b in banks}.values(), key=lambda p: p.name)
 
-# %% ../../nbs/data/03_synth.ipynb #0c2b2e91
+# %% ../../nbs/data/03_synth.ipynb #93c4ea8e
 def _check_bank(path):
     if not path.is_file(): raise CarganError(f"{path}: there is no such sound bank; give a General MIDI .sf2 file")
     with open(path, 'rb') as f: head = f.read(12)
@@ -89,7 +89,7 @@ def _check_bank(path):
     if path.stat().st_size < 8 + int.from_bytes(head[4:8], 'little'):
         raise CarganError(f"{path}: cut off ({path.stat().st_size} bytes are there); fetch it again")
 
-# %% ../../nbs/data/03_synth.ipynb #890f5d05
+# %% ../../nbs/data/03_synth.ipynb #d6365e3c
 RATE = 44100 # Hz, as in Sub-URMP
 
 @lru_cache(maxsize=8)
@@ -125,7 +125,7 @@ def _resample(wave, rate):
     from scipy.signal import resample_poly
     return wave if rate == RATE else resample_poly(wave, RATE//100, rate//100)
 
-# %% ../../nbs/data/03_synth.ipynb #44dc7154
+# %% ../../nbs/data/03_synth.ipynb #d972b6dc
 PERFORMERS = 6 # an instrument
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ _EQS = (0, 0, 0, 0), (9, 0, -6, -12), (-12, -3, 6, 9), (3, -10, 3, -3), (-6, 8, 
 _ROOMS = (.15, .05), (1.2, .45), (.35, .2), (2.2, .6), (.08, .3), (.7, .35)
 _VIBRATOS = (5., 6.), (4.2, 40.), (6.8, 18.), (0., 0.), (5.6, 55.), (3.4, 26.)
 
-# %% ../../nbs/data/03_synth.ipynb #19876b8e
+# %% ../../nbs/data/03_synth.ipynb #5a00e33a
 def voice_of(
     label:str, # the instrument
     performer:int # 0 to 5
@@ -156,7 +156,7 @@ def voice_of(
     place = (PERFORMERS*k + performer)/(len(SUB_URMP_LABELS)*PERFORMERS - 1) # 0 to 1
     return Voice(eq, pick(_VIBRATOS, 5), pick(_ROOMS, 1), (performer - 2.5)*14, rng.uniform(-1, 1), 45*(3000/45)**place)
 
-# %% ../../nbs/data/03_synth.ipynb #7cf69bc1
+# %% ../../nbs/data/03_synth.ipynb #4aec0a58
 def colour(
     wave:np.ndarray, # [n] mono, at 44.1 kHz
     voice:Voice, # equaliser and room
@@ -185,7 +185,7 @@ def room_tone(
     hum = sum(np.sin(2*np.pi*voice.hum*k*t)/k for k in (1, 2, 3))
     return 10**(-62/20)*hum + 10**(-66/20)*rng.standard_normal(n)
 
-# %% ../../nbs/data/03_synth.ipynb #bdf406d1
+# %% ../../nbs/data/03_synth.ipynb #1b1f7fec
 SECONDS = .5 # a window
 QUIET = -45. # dB re full scale under which nobody plays (the rooms' own tone is near -60)
 
@@ -207,13 +207,13 @@ def truth(
     low, high = RANGES[label]
     return pitch, db, False, Pose((pitch - low)/(high - low), float(np.clip((db + 40)/30, 0, 1)))
 
-# %% ../../nbs/data/03_synth.ipynb #25e7f106
+# %% ../../nbs/data/03_synth.ipynb #1357f88e
 @dataclass(frozen=True)
 class Job:
     "One recording to make"
     out:Path; label:str; number:int; performer:int; split:str; windows:int; size:int; seed:int; voice:Voice; bank:Path
 
-# %% ../../nbs/data/03_synth.ipynb #6570668d
+# %% ../../nbs/data/03_synth.ipynb #da6c3286
 def make_recording(
     job:Job
 )->list: # of rows for pairs.csv
@@ -240,7 +240,7 @@ def make_recording(
             pitch='' if pitch is None else pitch, loudness=round(float(db), 2), silent=int(silent), bank=job.bank.name, split=job.split))
     return rows
 
-# %% ../../nbs/data/03_synth.ipynb #f126c2a8
+# %% ../../nbs/data/03_synth.ipynb #54e2e3f7
 def plan(
     out:Path, # where the files go
     pairs:int, # how many in all
@@ -263,7 +263,7 @@ def plan(
                     left, number = left - w, number + 1
     return jobs
 
-# %% ../../nbs/data/03_synth.ipynb #b977d46d
+# %% ../../nbs/data/03_synth.ipynb #1214ab69
 def synth_urmp(
     out, # the folder to make; must not exist, or be empty
     pairs:int=2600, # how many, both splits together; at least two a performer

@@ -18,7 +18,7 @@ from fastcore.script import call_parse
 
 from ..data.audio import CarganError
 
-# %% ../../nbs/deploy/21_cli.ipynb #adbb92d2
+# %% ../../nbs/deploy/21_cli.ipynb #25d4b922
 def command(f):
     "`call_parse` for a function whose `CarganError`s become one line and exit code 2"
     @wraps(f)
@@ -39,7 +39,7 @@ def _fail(message):
     print(f"cargan: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
-# %% ../../nbs/deploy/21_cli.ipynb #db1edb1d
+# %% ../../nbs/deploy/21_cli.ipynb #118d774e
 def write_whole(
     path, # the file to be
     write # a function that writes to the path it is given
@@ -62,7 +62,7 @@ def write_json(
     "`facts` as a JSON file, for machines"
     if path: write_whole(path, lambda tmp: Path(tmp).write_text(json.dumps(facts, indent=1)))
 
-# %% ../../nbs/deploy/21_cli.ipynb #12b058b8
+# %% ../../nbs/deploy/21_cli.ipynb #508070de
 @command
 def cargan_translate(
     sound:str, # a sound file: WAV, FLAC, OGG or MP3, of any rate, channels and length
@@ -80,7 +80,7 @@ def cargan_translate(
     note = ' (silence)' if t.silent else ' (shorter than half a second, filled up with silence)' if t.padded else ''
     print(f"{t.label}, {t.confidence:.0%} {'by ear' if t.given else 'sure'}, at {t.at:.2f} s{note}: {out}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #a0d2f101
+# %% ../../nbs/deploy/21_cli.ipynb #4d9d948e
 @command
 def cargan_demo(
     audio:str='', # a sound file of yours; the 13 shipped clips if not given
@@ -111,7 +111,7 @@ def cargan_demo(
                        f"{', shorter than half a second, filled up with silence' if t.padded else ''}")
     print(f"the page is at {out.resolve()}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #d5942bfa
+# %% ../../nbs/deploy/21_cli.ipynb #370f74cc
 @command
 def cargan_synth(
     out:str, # the folder to make; must not exist, or be empty
@@ -127,7 +127,7 @@ def cargan_synth(
     write_json(json, dict(out=str(root), pairs=pairs, size=size, seed=seed))
     print(f"{pairs} pairs in {root}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #239122fe
+# %% ../../nbs/deploy/21_cli.ipynb #65997e6e
 @command
 def cargan_train(
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
@@ -144,7 +144,7 @@ def cargan_train(
     write_json(json, dict(run=run, preset=preset, seed=seed, **model.metrics))
     print(f"trained: {Path(run)/'bundle.safetensors'}; next: cargan-evaluate {Path(run)/'bundle.safetensors'} {data}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #20ee4afd
+# %% ../../nbs/deploy/21_cli.ipynb #6f11c8c9
 @command
 def cargan_evaluate(
     bundle:str, # a bundle; 'shipped' for the one that comes with the package

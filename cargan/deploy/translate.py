@@ -24,7 +24,7 @@ from ..data.audio import LMS, SILENCE_DB, CarganError, cut_windows, load_audio, 
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Stages
 
-# %% ../../nbs/deploy/18_translate.ipynb #d227eb21
+# %% ../../nbs/deploy/18_translate.ipynb #e821b42c
 def to_image(
     picture:torch.Tensor # [3, S, S] in [-1, 1]
 )->Image.Image:
@@ -36,7 +36,7 @@ def _data_uri(kind, write): # bytes that `write` puts into a file, as a data URI
     write(f)
     return f"data:{kind};base64,{base64.b64encode(f.getvalue()).decode()}"
 
-# %% ../../nbs/deploy/18_translate.ipynb #65743a3e
+# %% ../../nbs/deploy/18_translate.ipynb #e38adb2e
 @dataclass
 class Translation:
     "One sound, translated"
@@ -71,7 +71,7 @@ class Translation:
         return (f'<p><b>{self.label}</b> ({how}){note}, {Path(self.source).name} at {self.at:.1f} s</p>'
                 f'<audio controls src="{wav}"></audio><table><tr>{cells}</tr></table>')
 
-# %% ../../nbs/deploy/18_translate.ipynb #116f7b61
+# %% ../../nbs/deploy/18_translate.ipynb #c73774e2
 class Translator:
     "Sound files to pictures with a trained model"
     def __init__(self,
@@ -92,7 +92,7 @@ class Translator:
     @property
     def device(self): return next(self.model.parameters()).device
 
-# %% ../../nbs/deploy/18_translate.ipynb #8c31d4a8
+# %% ../../nbs/deploy/18_translate.ipynb #66b34cf9
 @patch
 @torch.inference_mode()
 def hear(self:Translator,
@@ -115,7 +115,7 @@ def paint(self:Translator,
     lms = self.lms(windows).to(self.device)
     return lms, self.model(lms, label.to(self.device))
 
-# %% ../../nbs/deploy/18_translate.ipynb #4710025a
+# %% ../../nbs/deploy/18_translate.ipynb #0bb65e80
 @patch
 def __call__(self:Translator,
     sound, # path of a sound file, or a 1-D array: floats in [-1, 1], or integers as files have them
@@ -140,7 +140,7 @@ def __call__(self:Translator,
         named(heard), bool(loudness(window)[0] <= SILENCE_DB), len(wave) < spec.n_samples, window[0], lms[0].cpu(),
         to_image(stages.stage1[0]), to_image(stages.final[0]), named(stages.residue[0]), spec.sample_rate)
 
-# %% ../../nbs/deploy/18_translate.ipynb #b51e5802
+# %% ../../nbs/deploy/18_translate.ipynb #09dbeb39
 @patch
 def _index(self:Translator, label):
     if label not in self.labels: raise CarganError(f"there is no label {label!r}: choose one of {', '.join(self.labels)}")
@@ -164,12 +164,12 @@ def _array(self:Translator, sound, sample_rate):
         raise CarganError("an array of samples must be one-dimensional, not empty, and without NaN or infinity")
     return resample(wave, sample_rate, self.model.spec.sample_rate)
 
-# %% ../../nbs/deploy/18_translate.ipynb #953a0791
+# %% ../../nbs/deploy/18_translate.ipynb #0411c31b
 def shipped_clips()->dict: # label -> path
     "The sound clips that come with the package, one an instrument"
     return {p.stem: p for p in sorted((Path(str(files('cargan')))/'pretrained'/'clips').glob('*.ogg'))}
 
-# %% ../../nbs/deploy/18_translate.ipynb #4ac6b5b6
+# %% ../../nbs/deploy/18_translate.ipynb #5f6ca82d
 def attention_maps(
     translator:Translator, # with a model that has attention
     translation:Translation, # what it made of a sound
@@ -194,7 +194,7 @@ def attention_maps(
         for h in hooks: h.remove()
     return maps
 
-# %% ../../nbs/deploy/18_translate.ipynb #7cb38663
+# %% ../../nbs/deploy/18_translate.ipynb #86fac16c
 def show_translations(
     translations # `Translation`s, one a row
 ): # a matplotlib figure

@@ -15,7 +15,7 @@ from ..data.audio import CarganError
 from ..models.cascade import CARGAN
 from ..models.classifier import ImageClassifier, classifier_learner
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #f2cc1000
+# %% ../../nbs/evaluation/14_metrics.ipynb #a8e9181f
 def bootstrap_interval(
     right, # [N] booleans: was the answer right?
     level:float=.95, # of the interval
@@ -27,7 +27,7 @@ def bootstrap_interval(
     means = np.random.default_rng(seed).choice(right, (draws, len(right))).mean(1)
     return tuple(np.quantile(means, [(1 - level)/2, (1 + level)/2]).round(4).tolist())
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #77ae933d
+# %% ../../nbs/evaluation/14_metrics.ipynb #47661a33
 def train_judge(
     dls, # `DataLoaders` of `pairs_dls`
     epochs:int=4, # times through the data
@@ -39,7 +39,7 @@ def train_judge(
     with learn.no_logging(): learn.fit_one_cycle(epochs, 2e-3)
     return learn.model.eval()
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #d9719574
+# %% ../../nbs/evaluation/14_metrics.ipynb #5fd8d829
 @torch.no_grad()
 def evaluate(
     model:CARGAN, # a trained model
@@ -65,7 +65,7 @@ def evaluate(
         for k, v in answers.items(): rows[k].append(v.cpu())
     return _summary({k: torch.cat(v).numpy() for k, v in rows.items()}, model.labels)
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #0c844b85
+# %% ../../nbs/evaluation/14_metrics.ipynb #236da45c
 def _summary(rows, labels):
     truth = rows['label']
     names = dict(accuracy_real='real', accuracy_label_given='given', accuracy_label_predicted='predicted',

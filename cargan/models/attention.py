@@ -11,7 +11,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 
-# %% ../../nbs/models/05_attention.ipynb #1d6f37d7
+# %% ../../nbs/models/05_attention.ipynb #b354d191
 def attend(
     q:torch.Tensor, # [B, N, c] one query a place
     k:torch.Tensor, # [B, M, c] one key a (pooled) place
@@ -23,14 +23,14 @@ def attend(
     q, k, v = (F.pad(t, (0, width - t.shape[-1])).contiguous()[:, None] for t in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=1.)[:, 0, :, :d]
 
-# %% ../../nbs/models/05_attention.ipynb #35006cde
+# %% ../../nbs/models/05_attention.ipynb #a5b0884f
 def rows(
     x:torch.Tensor # [B, c, H, W]
 )->torch.Tensor: # [B, H*W, c]
     "One row a place, one column a channel: a transpose, where a reshape would mix the two"
     return x.flatten(2).transpose(1, 2)
 
-# %% ../../nbs/models/05_attention.ipynb #6d1a932b
+# %% ../../nbs/models/05_attention.ipynb #1527e1ad
 class SelfAttention(nn.Module):
     "SAGAN's self-attention as a residual layer; `kind='published'` is the variant of the published CAR-GAN code"
     def __init__(self,
@@ -53,7 +53,7 @@ class SelfAttention(nn.Module):
         "2x2 max pooling: a quarter of the keys and values to look at"
         return F.max_pool2d(x, 2) if min(x.shape[-2:]) > 1 else x
 
-# %% ../../nbs/models/05_attention.ipynb #a137cf36
+# %% ../../nbs/models/05_attention.ipynb #b3ebee11
 @patch
 def forward(self:SelfAttention,
     x:torch.Tensor # [B, C, H, W]
@@ -66,7 +66,7 @@ def forward(self:SelfAttention,
     o = attend(rows(q), rows(k), rows(v)).transpose(1, 2).unflatten(2, x.shape[-2:])
     return x + self.gamma*self.out(o)
 
-# %% ../../nbs/models/05_attention.ipynb #93e9e3aa
+# %% ../../nbs/models/05_attention.ipynb #31aaaf61
 @patch
 def attention_map(self:SelfAttention,
     x:torch.Tensor, # [B, C, H, W] the layer's input

@@ -25,7 +25,7 @@ from ..data.audio import CarganError, LMSSpec
 from .classifier import AudioClassifier, Frozen, ImageClassifier
 from .generator import UNet, init_weights, planes
 
-# %% ../../nbs/models/09_cascade.ipynb #cf53cecb
+# %% ../../nbs/models/09_cascade.ipynb #a1c34e7f
 def residue_label(
     label:torch.Tensor, # [B, K] one-hot label of the audio, L_a
     logits:torch.Tensor # [B, K] the classifier's logits for stage 1's picture
@@ -33,7 +33,7 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #9e7ed3fb
+# %% ../../nbs/models/09_cascade.ipynb #4e4c4622
 @dataclass(frozen=True)
 class Preset:
     "A full set of choices. Defaults: the paper's where it says, but for `init_std` and `saturating`; ours where it leaves things open"
@@ -71,7 +71,7 @@ class Preset:
     ema:float=0. # decay of the moving average of the generators' weights, a step; 0: none
     jitter:bool=True # pictures enlarged and cropped at random in training
 
-# %% ../../nbs/models/09_cascade.ipynb #a3ca8f5e
+# %% ../../nbs/models/09_cascade.ipynb #41efa844
 presets = dict(
     paper=Preset(),
     official=Preset(size=128, ndf=2, attention_kind='published', g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
@@ -92,7 +92,7 @@ def get_preset(
     if unknown: raise CarganError(f"a preset has no option {', '.join(sorted(unknown))}: see cargan.models.cascade.Preset")
     return replace(presets[preset] if isinstance(preset, str) else preset, **changes)
 
-# %% ../../nbs/models/09_cascade.ipynb #5699f75a
+# %% ../../nbs/models/09_cascade.ipynb #5058ab7f
 class Stages(NamedTuple):
     "What `CARGAN` makes of one batch"
     stage1:torch.Tensor # [B, 3, S, S] in [-1, 1], the coarse picture I'
@@ -106,7 +106,7 @@ class Stages(NamedTuple):
     def detach(self): # the same without history, for the discriminator's step
         return Stages(*[None if t is None else t.detach() for t in self])
 
-# %% ../../nbs/models/09_cascade.ipynb #40c40bc6
+# %% ../../nbs/models/09_cascade.ipynb #d8315dbc
 class CARGAN(nn.Module):
     "Sound and label in, two pictures out (paper, figure 1)"
     def __init__(self,
@@ -148,7 +148,7 @@ class CARGAN(nn.Module):
         sound = [lms] if self.preset.g2_audio else []
         return Stages(stage1, residue, self.g2(torch.cat([stage1, *sound, planes(told, s)], 1)), logits)
 
-# %% ../../nbs/models/09_cascade.ipynb #d413f81d
+# %% ../../nbs/models/09_cascade.ipynb #f70bd284
 BUNDLE_FORMAT = 1
 PRETRAINED = Path(str(files('cargan')))/'pretrained'/'small.safetensors'
 
@@ -174,7 +174,7 @@ def save_bundle(
     finally: tmp.unlink(missing_ok=True)
     return path
 
-# %% ../../nbs/models/09_cascade.ipynb #b16ff99f
+# %% ../../nbs/models/09_cascade.ipynb #0ce14999
 def load_bundle(
     path, # a file that `save_bundle` wrote
     device='cpu' # where to
@@ -208,7 +208,7 @@ def _build(path, config, tensors):
     model.metrics = config['metrics']
     return model
 
-# %% ../../nbs/models/09_cascade.ipynb #189ecd48
+# %% ../../nbs/models/09_cascade.ipynb #2592cd60
 @patch
 def save(self:CARGAN,
     path, # where to

@@ -24,7 +24,7 @@ from torchvision import models as tvm
 from ..data.audio import CarganError
 from ..data.pairs import pairs_dls
 
-# %% ../../nbs/models/08_classifier.ipynb #3a18c115
+# %% ../../nbs/models/08_classifier.ipynb #9bf9bb1d
 IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)
 
 class ToImageNet(nn.Module):
@@ -44,7 +44,7 @@ class ToImageNet(nn.Module):
             image = F.interpolate(image, size=(self.size, self.size), mode='bilinear', antialias=True)
         return ((image + 1)/2 - self.mean)/self.std
 
-# %% ../../nbs/models/08_classifier.ipynb #e20bac3b
+# %% ../../nbs/models/08_classifier.ipynb #06741ee4
 def _conv(n_in, n_out, stride=2):
     return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
@@ -64,7 +64,7 @@ def resnet_body(
             f"into {torch.hub.get_dir()}/checkpoints, or ask for pretrained=False (slower to train, less accurate)") from e
     return nn.Sequential(*list(net.children())[:-2]), net.fc.in_features
 
-# %% ../../nbs/models/08_classifier.ipynb #3115e7c5
+# %% ../../nbs/models/08_classifier.ipynb #0b14649f
 class ImageClassifier(nn.Module):
     "C: which instrument is in the picture? (paper, sections 3.2 and 3.5)"
     def __init__(self,
@@ -87,7 +87,7 @@ def body_and_head(model:nn.Module)->list: # two lists of parameters
     "fastai's splitter: lets a pretrained body learn slower than its new head (`fine_tune`)"
     return [params(model.body), params(model.head)]
 
-# %% ../../nbs/models/08_classifier.ipynb #2a5d9cbc
+# %% ../../nbs/models/08_classifier.ipynb #9eeaa651
 class AudioClassifier(nn.Module):
     "Which instrument sounds? Convolutions over the LMS, each window brought to its own level first"
     def __init__(self,
@@ -108,7 +108,7 @@ class AudioClassifier(nn.Module):
         x = x.mean(3)                                    # time: an average
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1))  # frequency: average and peak
 
-# %% ../../nbs/models/08_classifier.ipynb #33709afb
+# %% ../../nbs/models/08_classifier.ipynb #069c0263
 class ClassifyFrom(Callback):
     "Turn a batch (lms, label, image) into a batch for a classifier"
     def __init__(self,
@@ -129,7 +129,7 @@ def classifier_learner(
     return Learner(dls, model, loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
                    splitter=body_and_head, cbs=[ClassifyFrom(what), *L(cbs)], **kwargs)
 
-# %% ../../nbs/models/08_classifier.ipynb #ecbe7f9b
+# %% ../../nbs/models/08_classifier.ipynb #6753de5e
 class Frozen(nn.Module):
     "A network that never learns: no gradients for its weights, always in `eval` mode; gradients pass through to its input"
     def __init__(self,

@@ -12,7 +12,7 @@ from torch import nn
 
 from .attention import SelfAttention
 
-# %% ../../nbs/models/07_discriminator.ipynb #c417a163
+# %% ../../nbs/models/07_discriminator.ipynb #d66d69f6
 STRIDES = {'pix2pix': (2, 2, 2, 1, 1), 'paper': (2, 2, 2, 2, 1)}  # of the five convolutions
 
 class PatchGAN(nn.Module):
@@ -39,7 +39,7 @@ class PatchGAN(nn.Module):
             layers.append(nn.LeakyReLU(.2))
         self.layers = nn.Sequential(*layers, *[nn.Tanh()] if tanh else [])
 
-# %% ../../nbs/models/07_discriminator.ipynb #5a13f930
+# %% ../../nbs/models/07_discriminator.ipynb #6d833420
 @patch
 def forward(self:PatchGAN,
     lms:torch.Tensor, # [B, 1, S, S], S from 32

@@ -12,7 +12,7 @@ from torch import nn
 
 from .attention import SelfAttention
 
-# %% ../../nbs/models/06_generator.ipynb #5bb4852b
+# %% ../../nbs/models/06_generator.ipynb #7acfa85f
 def planes(
     label:torch.Tensor, # [B, K] one number a class: one-hot, or the residue label
     size:int # S
@@ -20,7 +20,7 @@ def planes(
     "Each number of the label as a constant plane, so that it can be joined to a picture as a channel"
     return label[:, :, None, None].expand(-1, -1, size, size)
 
-# %% ../../nbs/models/06_generator.ipynb #4b4d0a73
+# %% ../../nbs/models/06_generator.ipynb #64cf5edc
 def down_block(
     n_in:int, # channels in
     n_out:int, # channels out
@@ -45,7 +45,7 @@ def up_block(
     if attention: up.append(SelfAttention(n_out, attention))
     return nn.Sequential(*up)
 
-# %% ../../nbs/models/06_generator.ipynb #1f107db5
+# %% ../../nbs/models/06_generator.ipynb #36081115
 class UNet(nn.Module):
     "pix2pix's U-Net with self-attention in the two outer up-blocks (section 3.5; places as in the published code)"
     def __init__(self,
@@ -67,7 +67,7 @@ class UNet(nn.Module):
             up_block(w[i]*(1 if i == n - 1 else 2), w[i-1] if i else n_out, i == 0, dropout if i >= n - 2 else 0.,
                      attention_kind if attention and i in (1, 2) else '') for i in reversed(range(n)))
 
-# %% ../../nbs/models/06_generator.ipynb #d81e14b3
+# %% ../../nbs/models/06_generator.ipynb #e558f740
 @patch
 def forward(self:UNet,
     x:torch.Tensor # [B, n_in, S, S]
@@ -81,7 +81,7 @@ def forward(self:UNet,
     for up in self.ups[1:]: x = up(torch.cat([skips.pop(), x], 1))
     return x
 
-# %% ../../nbs/models/06_generator.ipynb #fada9dca
+# %% ../../nbs/models/06_generator.ipynb #af32ff1a
 @torch.no_grad()
 def init_weights(
     module:nn.Module, # changed in place

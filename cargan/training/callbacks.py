@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .learner import show_stages
 
-# %% ../../nbs/training/12_callbacks.ipynb #d1442aed
+# %% ../../nbs/training/12_callbacks.ipynb #4414aef4
 class LossParts(Callback):
     "Mean of each loss part over an epoch's training batches, as metrics; both losses beside the progress bar"
     order = ProgressCallback.order + 1
@@ -34,7 +34,7 @@ class LossParts(Callback):
             self.progress.pbar.comment = f"G {self.learn.loss:.2f}  D {self.learn.parts['d']:.2f}"
     def _mean(self, k): return lambda: float(self.sums[k])/max(self.n, 1)
 
-# %% ../../nbs/training/12_callbacks.ipynb #c23865c8
+# %% ../../nbs/training/12_callbacks.ipynb #57773137
 def warm_ema(
     decay:float # beta, reached when n is about 9/(1 - beta)
 ): # f(average, new, n) -> average, as torch's `AveragedModel` wants it
@@ -44,7 +44,7 @@ def warm_ema(
         return old + (1 - beta)*(new - old)
     return average
 
-# %% ../../nbs/training/12_callbacks.ipynb #92ac1286
+# %% ../../nbs/training/12_callbacks.ipynb #aa0af4a0
 class EMA(Callback):
     "Exponential moving average of the generators: used for validation, and left in the model at the end of `fit`"
     order = 56 # after `SampleGrid`, which must still see the average when it paints
@@ -67,7 +67,7 @@ class EMA(Callback):
     def after_validate(self): self._swap()
     def after_fit(self): self.live.load_state_dict(self.average.module.state_dict())
 
-# %% ../../nbs/training/12_callbacks.ipynb #39411cf6
+# %% ../../nbs/training/12_callbacks.ipynb #45e03e9b
 class SampleGrid(Callback):
     "After each epoch, paint the same validation clips and write the grid to `folder`"
     order = 55 # after the validation, before the average is swapped out again

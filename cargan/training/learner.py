@@ -25,7 +25,7 @@ from ..models.discriminator import PatchGAN
 from ..models.generator import init_weights, planes
 from .losses import adversarial_loss, classification_loss, d_loss, g_loss, l1_loss
 
-# %% ../../nbs/training/11_learner.ipynb #66a1015f
+# %% ../../nbs/training/11_learner.ipynb #c4310fba
 class Players(nn.Module):
     "The generators and their opponent"
     def __init__(self,
@@ -54,7 +54,7 @@ def g_and_d(model:Players)->list: # [parameters of G1 and G2, parameters of D]
     "fastai's splitter: one parameter group a player. C and the audio classifier are in neither"
     return [[p for g in (model.cargan.g1, model.cargan.g2) if g is not None for p in params(g)], params(model.d)]
 
-# %% ../../nbs/training/11_learner.ipynb #25619cd7
+# %% ../../nbs/training/11_learner.ipynb #365cbd1e
 def _fixed(module): return module.requires_grad_(False)
 def _plain(t): return t.as_subclass(torch.Tensor)
 
@@ -73,7 +73,7 @@ class CARGANLearner(Learner):
         for step in steps: step(*batch)
         self('after_loss')
 
-# %% ../../nbs/training/11_learner.ipynb #c8c00e55
+# %% ../../nbs/training/11_learner.ipynb #d6ec9878
 @patch
 def g_step(self:CARGANLearner,
     lms:torch.Tensor, # [B, 1, S, S]
@@ -111,7 +111,7 @@ def _update(self:CARGANLearner, loss):
     self._with_events(self._step, 'step', CancelStepException)
     self.opt.zero_grad()
 
-# %% ../../nbs/training/11_learner.ipynb #902cd937
+# %% ../../nbs/training/11_learner.ipynb #1c3c3618
 class HideLabel(Callback):
     "Label dropout: in training, hide the label from G1 for a share of each batch"
     def __init__(self,
@@ -122,7 +122,7 @@ class HideLabel(Callback):
         label = self.xb[1]
         self.learn.xb = (*self.xb, (torch.rand(len(label), device=label.device) >= self.share).float())
 
-# %% ../../nbs/training/11_learner.ipynb #35a947db
+# %% ../../nbs/training/11_learner.ipynb #280913f3
 class SeenByC(Metric):
     "Share of the final pictures that C names right, label given"
     def reset(self): self.right, self.n = 0, 0
@@ -142,7 +142,7 @@ def final_l1(
     "L1 between the final and the real picture"
     return (stages.final - _plain(image)).abs().mean()
 
-# %% ../../nbs/training/11_learner.ipynb #ba50d552
+# %% ../../nbs/training/11_learner.ipynb #4dbb4261
 def cargan_learner(
     dls, # `DataLoaders` of `pairs_dls`
     preset='small', # a name out of `presets`, or a `Preset`
@@ -160,7 +160,7 @@ def cargan_learner(
     return CARGANLearner(dls, model, loss_func=final_l1, opt_func=adam, lr=[p.lr_g, p.lr_d], splitter=g_and_d,
         moms=(p.betas[0],)*3, metrics=[SeenByC(), final_l1], cbs=[*hide, *L(cbs)], **kwargs)
 
-# %% ../../nbs/training/11_learner.ipynb #70ae7d6c
+# %% ../../nbs/training/11_learner.ipynb #f9e38854
 @patch
 def fit_preset(self:CARGANLearner,
     epochs:int|None=None, # the preset's if not given
@@ -187,7 +187,7 @@ def show_results(self:CARGANLearner,
     with torch.no_grad(): stages = self.model(lms[:max_n], label[:max_n])
     return show_stages(lms, stages, image, [self.dls.vocab[i] for i in label[:max_n]])
 
-# %% ../../nbs/training/11_learner.ipynb #8ac80335
+# %% ../../nbs/training/11_learner.ipynb #152d979d
 def show_stages(
     lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
     stages:Stages, # of the same batch

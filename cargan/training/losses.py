@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-# %% ../../nbs/training/10_losses.ipynb #053b0e5c
+# %% ../../nbs/training/10_losses.ipynb #27a54a9f
 def bce(
     logits:torch.Tensor, # any shape: D's map of logits
     real:bool # the answer that is wanted
@@ -19,7 +19,7 @@ def bce(
     "-log D where `real`, else -log(1 - D), with D = sigmoid(logits)"
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
-# %% ../../nbs/training/10_losses.ipynb #41e96de0
+# %% ../../nbs/training/10_losses.ipynb #92a0c5fc
 class DLoss(NamedTuple):
     "What `d_loss` returns: `total` to minimise, and its parts (each a mean, unweighted) to look at"
     total:torch.Tensor # eq. 3 + eq. 4, with the sign turned
@@ -39,7 +39,7 @@ def d_loss(
     total = (fake1 + fake2 + real)/2 if published else stages*real + fake1 + fake2
     return DLoss(total, real, fake1, fake2)
 
-# %% ../../nbs/training/10_losses.ipynb #c3c59114
+# %% ../../nbs/training/10_losses.ipynb #21252019
 def adversarial_loss(
     d_fake1:torch.Tensor, # [B, 1, h, w] logits for (A, I')
     d_fake2:torch.Tensor|None, # [B, 1, h, w] logits for (A, I''); None with one stage
@@ -50,7 +50,7 @@ def adversarial_loss(
     term = (lambda d: -bce(d, False)) if saturating else (lambda d: bce(d, True))
     return sum(w*term(d) for w, d in zip(lambda_g, (d_fake1, d_fake2)) if d is not None)
 
-# %% ../../nbs/training/10_losses.ipynb #c35d3de0
+# %% ../../nbs/training/10_losses.ipynb #51b08e90
 def classification_loss(
     logits1:torch.Tensor, # [B, K] C's logits for stage 1
     logits2:torch.Tensor|None, # [B, K] C's logits for stage 2; None with one stage
@@ -62,7 +62,7 @@ def classification_loss(
     term = lambda l: F.cross_entropy(l.softmax(1) if published else l, label)
     return sum(w*term(l) for w, l in zip(weights, (logits1, logits2)) if l is not None)
 
-# %% ../../nbs/training/10_losses.ipynb #2e90fd41
+# %% ../../nbs/training/10_losses.ipynb #cbebd03b
 def l1_loss(
     stage1:torch.Tensor, # [B, 3, S, S] I'
     stage2:torch.Tensor|None, # [B, 3, S, S] I''; None with one stage
@@ -71,7 +71,7 @@ def l1_loss(
     "L1(I, I') + L1(I, I''), below eq. 6 of the paper"
     return sum(F.l1_loss(s, image) for s in (stage1, stage2) if s is not None)
 
-# %% ../../nbs/training/10_losses.ipynb #ce0c6525
+# %% ../../nbs/training/10_losses.ipynb #f1b360b7
 class GLoss(NamedTuple):
     "What `g_loss` returns: `total` to minimise, and its unweighted parts to look at"
     total:torch.Tensor # eq. 6

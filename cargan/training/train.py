@@ -23,7 +23,7 @@ from ..models.classifier import AudioClassifier, ImageClassifier, classifier_lea
 from .callbacks import EMA, LossParts, SampleGrid
 from .learner import cargan_learner
 
-# %% ../../nbs/training/13_train.ipynb #e4e4ee7f
+# %% ../../nbs/training/13_train.ipynb #8556bf73
 def train_classifiers(
     dls, # `DataLoaders` of `pairs_dls`
     preset='small', # a name out of `presets`, or a `Preset`
@@ -42,7 +42,7 @@ def train_classifiers(
     figures = dict(image_classifier=eye.recorder.values[-1][-1], audio_classifier=ear.recorder.values[-1][-1])
     return eye.model.eval(), ear.model.eval(), {k: round(float(v), 4) for k, v in figures.items()}
 
-# %% ../../nbs/training/13_train.ipynb #8533596f
+# %% ../../nbs/training/13_train.ipynb #827abbe5
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest
     run, # the run folder: config.json, log.csv, samples/, bundle.safetensors
