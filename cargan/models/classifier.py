@@ -6,7 +6,7 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_body', 'ImageClassifier', 'body_and_head',
            'AudioClassifier', 'ClassifyFrom', 'classifier_learner', 'Frozen']
 
-# %% ../../nbs/models/08_classifier.ipynb #8256a1c7
+# %% ../../nbs/models/08_classifier.ipynb #3d0b52f3
 from urllib.error import URLError
 
 import fastai.callback.progress # the bar
@@ -19,10 +19,8 @@ from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import nn
 from torch.nn import functional as F
-from torchvision import models as tvm
 
 from ..data.audio import CarganError
-from ..data.pairs import pairs_dls
 
 # %% ../../nbs/models/08_classifier.ipynb #9bf9bb1d
 IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)
@@ -44,7 +42,7 @@ class ToImageNet(nn.Module):
             image = F.interpolate(image, size=(self.size, self.size), mode='bilinear', antialias=True)
         return ((image + 1)/2 - self.mean)/self.std
 
-# %% ../../nbs/models/08_classifier.ipynb #06741ee4
+# %% ../../nbs/models/08_classifier.ipynb #2d580894
 def _conv(n_in, n_out, stride=2):
     return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
@@ -58,7 +56,8 @@ def resnet_body(
     pretrained:bool # with torchvision's ImageNet weights?
 )->tuple[nn.Module, int]: # the network without its last layer, and the number of channels it puts out
     "A ResNet without its pooling and its last layer; raises `CarganError` where the weights cannot be had"
-    try: net = getattr(tvm, name)(weights='DEFAULT' if pretrained else None)
+    from torchvision import models  # here, since it takes a second to import and the light classifiers do without
+    try: net = getattr(models, name)(weights='DEFAULT' if pretrained else None)
     except (URLError, OSError, RuntimeError) as e:
         raise CarganError(f"the ImageNet weights of {name} could not be had ({e}): connect to the internet, put the file "
             f"into {torch.hub.get_dir()}/checkpoints, or ask for pretrained=False (slower to train, less accurate)") from e
