@@ -18,7 +18,7 @@ from fastcore.script import call_parse
 
 from ..data.audio import CarganError
 
-# %% ../../nbs/deploy/21_cli.ipynb #25d4b922
+# %% ../../nbs/deploy/21_cli.ipynb #6b3dd0bf
 def command(f):
     "`call_parse` for a function whose `CarganError`s become one line and exit code 2"
     @wraps(f)
@@ -33,7 +33,7 @@ def command(f):
 def no_bar_into_files():
     "fastprogress draws its bar into pipes and log files too, a line a step: stop that"
     from fastprogress import fastprogress
-    if not (sys.stdout.isatty() or fastprogress.IN_NOTEBOOK): fastprogress.NO_BAR = True
+    if not (sys.stdout.isatty() or fastprogress.IN_NOTEBOOK): fastprogress.NO_BAR, fastprogress.ConsoleProgressBar.fill = True, ''
 
 def _fail(message):
     print(f"cargan: {' '.join(message.split())}", file=sys.stderr)
