@@ -59,6 +59,7 @@ def model_card(model, report, args, seconds, counts):
                            f"{report[k + '_interval'][0]:.2%} to {report[k + '_interval'][1]:.2%} |")
     u = report.get('unheard')
     unheard = f" Half seconds from {u['bank']}, a bank it never heard: {u['right']} of {u['n']}, {u['accuracy']:.0%}." if u else ''
+    more = 'with `CARGAN_SOUNDFONTS` naming the further banks below: ' if len(counts['banks']) > 1 else ''
     extra = f' --unheard {Path(args.unheard).name}' if args.unheard else ''
     return f"""# Model card: `cargan/pretrained/small.safetensors`
 
@@ -67,7 +68,7 @@ paints drawn musicians, not real ones; its figures do not compare with the paper
 
 | | |
 |---|---|
-| made by | `make release` (`python tools/release.py --pairs {args.pairs} --epochs {args.epochs} --seed {args.seed}{extra}`), cargan {__version__} |
+| made by | {more}`make release` (`python tools/release.py --pairs {args.pairs} --epochs {args.epochs} --seed {args.seed}{extra}`), cargan {__version__} |
 | data | {counts['train']} training pairs, {counts['test']} test pairs of other recordings of the same performers |
 | sound banks | {', '.join(counts['banks'])} |
 | preset | `small`: {', '.join(f'{k} {v}' for k, v in vars(model.preset).items() if k in ('size', 'ngf', 'ndf', 'batch', 'lr_g', 'lr_d', 'label_dropout', 'ema'))} |

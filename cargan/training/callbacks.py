@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LossParts', 'warm_ema', 'EMA', 'SampleGrid']
 
-# %% ../../nbs/training/12_callbacks.ipynb #ee14b8d4
+# %% ../../nbs/training/12_callbacks.ipynb #73ef4093
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ import torch
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import ValueMetric
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .learner import show_stages
 
@@ -34,17 +34,14 @@ class LossParts(Callback):
             self.progress.pbar.comment = f"G {self.learn.loss:.2f}  D {self.learn.parts['d']:.2f}"
     def _mean(self, k): return lambda: float(self.sums[k])/max(self.n, 1)
 
-# %% ../../nbs/training/12_callbacks.ipynb #57773137
+# %% ../../nbs/training/12_callbacks.ipynb #240d9085
 def warm_ema(
     decay:float # beta, reached when n is about 9/(1 - beta)
-): # f(average, new, n) -> average, as torch's `AveragedModel` wants it
+): # f(averages, news, n), as torch's `AveragedModel` wants it for `multi_avg_fn`
     "Exponential moving average whose memory grows with the number n of averaged steps"
-    def average(old, new, n):
-        beta = min(decay, (1 + int(n))/(10 + int(n)))
-        return old + (1 - beta)*(new - old)
-    return average
+    return lambda old, new, n: get_ema_multi_avg_fn(min(decay, (1 + int(n))/(10 + int(n))))(old, new, n)
 
-# %% ../../nbs/training/12_callbacks.ipynb #aa0af4a0
+# %% ../../nbs/training/12_callbacks.ipynb #2dc1c326
 class EMA(Callback):
     "Exponential moving average of the generators: used for validation, and left in the model at the end of `fit`"
     order = 56 # after `SampleGrid`, which must still see the average when it paints
@@ -55,7 +52,7 @@ class EMA(Callback):
     def live(self): # the generators that train
         return torch.nn.ModuleList([g for g in (self.learn.model.cargan.g1, self.learn.model.cargan.g2) if g is not None])
     def before_fit(self):
-        self.average = AveragedModel(self.live, avg_fn=warm_ema(self.decay), use_buffers=True)
+        self.average = AveragedModel(self.live, multi_avg_fn=warm_ema(self.decay), use_buffers=True)
     def after_batch(self):
         if self.training: self.average.update_parameters(self.live)
     def _swap(self):
