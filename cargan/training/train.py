@@ -23,26 +23,27 @@ from ..models.classifier import AudioClassifier, ImageClassifier, classifier_lea
 from .callbacks import EMA, LossParts, SampleGrid
 from .learner import cargan_learner
 
-# %% ../../nbs/training/13_train.ipynb #8556bf73
+# %% ../../nbs/training/13_train.ipynb #7fc9c256
 def train_classifiers(
     dls, # `DataLoaders` of `pairs_dls`
     preset='small', # a name out of `presets`, or a `Preset`
-    epochs:int=4, # times through the data for C
-    audio_epochs:int=12, # times through the data for the audio classifier
+    epochs:int|None=None, # times through the data for C; 4, and fewer from 2,500 training pairs on, if not given
+    audio_epochs:int|None=None, # the same for the audio classifier; 12, and down to 8 from 8,000 pairs on, if not given
     cbs=None # callbacks for both learners
 )->tuple[ImageClassifier, AudioClassifier, dict]: # both in `eval` mode, and their validation accuracies
     "Train C (section 3.5) and the audio classifier. Raises `CarganError` if ImageNet's weights are asked for and out of reach"
-    p, k = get_preset(preset), len(dls.vocab)
+    p, k, n = get_preset(preset), len(dls.vocab), len(dls.train_ds)
+    epochs, audio_epochs = epochs or max(1, min(4, 10_000//n)), audio_epochs or max(8, min(12, 100_000//n))
     eye = classifier_learner(dls, ImageClassifier(k, p.backbone, p.pretrained, p.classifier_size), cbs=cbs)
     if p.pretrained: eye.fine_tune(epochs, 2e-3)
     else: eye.fit_one_cycle(epochs, 4e-3)
     larger = DataLoaders(*[dl.new(bs=min(64, len(dls.train_ds))) for dl in dls.loaders]) # steadier, and quicker
-    ear = classifier_learner(larger, AudioClassifier(k), cbs=cbs)
+    ear = classifier_learner(larger, AudioClassifier(k), cbs=[EMA(.99), *L(cbs)]) # the average travels better to unheard sounds
     ear.fit_one_cycle(audio_epochs, 3e-3)
     figures = dict(image_classifier=eye.recorder.values[-1][-1], audio_classifier=ear.recorder.values[-1][-1])
     return eye.model.eval(), ear.model.eval(), {k: round(float(v), 4) for k, v in figures.items()}
 
-# %% ../../nbs/training/13_train.ipynb #827abbe5
+# %% ../../nbs/training/13_train.ipynb #95145daf
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest
     run, # the run folder: config.json, log.csv, samples/, bundle.safetensors
@@ -50,13 +51,14 @@ def train(
     epochs:int|None=None, # of the GAN; the preset's if not given
     seed:int=0, # of weights, order and augmentation
     classifiers=None, # (C, audio classifier), trained; trained here if not given
-    cbs=None # further callbacks for the GAN's learner
+    cbs=None, # further callbacks for the GAN's learner
+    cache='memory' # where the pairs are kept: memory, disk or device (see `pairs_dls`)
 )->CARGAN: # the trained model, in `eval` mode
     "Train classifiers and players on `data`; ends with `run/bundle.safetensors`. Raises `CarganError` on bad data or wishes"
     p, run = get_preset(preset), Path(run)
     if epochs is not None and epochs < 1: raise CarganError(f"{epochs} epochs: at least one is needed")
     set_seed(seed)
-    dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter)
+    dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter, cache=cache)
     c, audio, figures = train_classifiers(dls, p) if classifiers is None else (*classifiers, {})
     run.mkdir(parents=True, exist_ok=True) # not before: the classifiers have read every file
     (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))

@@ -1,0 +1,52 @@
+"""Thirteen short clips of real instruments to try the ear on: `python tools/recordings.py FOLDER`.
+
+Out of two Debian packages, GCompris (nine clips, in Qt's resource format) and LMMS (four). They are fetched, checked against a
+checksum and named by their instrument; none is part of this project, and none is ever trained on.
+"""
+import argparse
+import struct
+import zlib
+from pathlib import Path
+
+from banks import DEBIAN, fetch, members
+
+from cargan.data.audio import CarganError
+from cargan.deploy.cli import write_whole
+
+GCOMPRIS = (DEBIAN + 'g/gcompris-qt/gcompris-qt-data_3.1-2_all.deb', 'e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f')
+LMMS = (DEBIAN + 'l/lmms/lmms-common_1.2.2+dfsg1-6_all.deb', '7d9aa55dd05f11edc57104203ee1c350e3e41f8936ab3741da2bb1158fd46c37')
+CLIPS = {'cello': 'cello', 'clarinet': 'clarinet', 'flute_traversiere': 'flute', 'horn': 'horn', 'saxophone': 'sax', 'trombone': 'trombone',
+         'trumpet': 'trumpet', 'tuba': 'tuba', 'violin': 'violin'}
+SAMPLES = {'cello01': 'cello', 'flute01': 'flute', 'trumpet01': 'trumpet', 'violin_fingered01': 'violin'}
+
+
+def resources(data):
+    "Names and bytes in a file of Qt's resource compiler (rcc, version 2 or 3): a tree of nodes, a table of names, the bytes"
+    version, tree, blob, names = struct.unpack('>4I', data[4:20])
+    def walk(i):
+        at = tree + i*(22 if version > 1 else 14)
+        name, flags, a, b = struct.unpack('>IHII', data[at:at + 14])
+        if flags & 2:
+            for k in range(b, b + a): yield from walk(k)
+        else:
+            n, = struct.unpack('>H', data[names + name:names + name + 2])
+            size, = struct.unpack('>I', data[blob + b:blob + b + 4])
+            body = data[blob + b + 4:blob + b + 4 + size]
+            yield data[names + name + 6:names + name + 6 + 2*n].decode('utf-16-be'), zlib.decompress(body[4:]) if flags & 1 else body
+    return list(walk(0))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path)
+    folder = parser.parse_args().folder
+    (_, rcc), = members(fetch(*GCOMPRIS), lambda n: n.endswith('/instruments.rcc'))
+    clips = {f'{CLIPS[Path(n).stem]}-gcompris.ogg': b for n, b in resources(rcc) if n.endswith('.ogg') and Path(n).stem in CLIPS}
+    clips |= {f'{SAMPLES[Path(n).stem]}-lmms.ogg': b for n, b in members(fetch(*LMMS), lambda n: 'samples/instruments/' in n and Path(n).stem in SAMPLES)}
+    for name, body in sorted(clips.items()): write_whole(folder/name, lambda tmp: tmp.write_bytes(body))
+    print(f'{len(clips)} clips in {folder}')
+
+
+if __name__ == '__main__':
+    try: main()
+    except CarganError as e: raise SystemExit(f'{e}') from None
