@@ -204,6 +204,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'cargan.data.videos._boxed': ('data/videos.html#_boxed', 'cargan/data/videos.py'),
                                     'cargan.data.videos._decode': ('data/videos.html#_decode', 'cargan/data/videos.py'),
                                     'cargan.data.videos._decoded': ('data/videos.html#_decoded', 'cargan/data/videos.py'),
+                                    'cargan.data.videos._encode_sound': ('data/videos.html#_encode_sound', 'cargan/data/videos.py'),
                                     'cargan.data.videos._encoded': ('data/videos.html#_encoded', 'cargan/data/videos.py'),
                                     'cargan.data.videos._open': ('data/videos.html#_open', 'cargan/data/videos.py'),
                                     'cargan.data.videos._sound_packets': ('data/videos.html#_sound_packets', 'cargan/data/videos.py'),

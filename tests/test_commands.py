@@ -141,6 +141,6 @@ def test_from_data_to_picture(sh, tmp_path):
 
 
 def test_help(sh):
-    for verb in ('demo', 'translate', 'synth', 'train', 'evaluate'):
+    for verb in ('demo', 'translate', 'synth', 'prepare', 'train', 'evaluate'):
         rc, out, _ = sh(f'cargan-{verb}', '--help')
         assert rc == 0 and 'usage' in out and '--json' in out

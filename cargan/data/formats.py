@@ -44,7 +44,7 @@ class Report(dict):
         return '\n'.join(lines)
     __repr__ = __str__
 
-# %% ../../nbs/data/04_formats.ipynb #371824fc
+# %% ../../nbs/data/04_formats.ipynb #bd8924c0
 def _leave_with(parent): # in a worker
     def watch():
         while os.getppid() == parent: time.sleep(.5)
@@ -62,7 +62,8 @@ def in_parallel(
     results = ((i, f(j)) for i, j in enumerate(jobs)) if workers < 2 else _shared(f, jobs, workers)
     yield from progress_bar(results, total=len(jobs)) if progress else results
 
-def _shared(f, jobs, workers): # few are on their way at a time, so that after an error little is left to wait for
+# %% ../../nbs/data/04_formats.ipynb #a781d245
+def _shared(f, jobs, workers): # after an error little is left to wait for
     import multiprocessing as mp
     context = mp.get_context('fork' if hasattr(os, 'fork') else 'spawn')
     todo, running = iter(enumerate(jobs)), {}
@@ -74,7 +75,7 @@ def _shared(f, jobs, workers): # few are on their way at a time, so that after a
                 for done in wait(running, return_when=FIRST_COMPLETED).done: yield running.pop(done), done.result()
     except BrokenProcessPool as e: raise CarganError("a worker died, perhaps for want of memory; start again with fewer workers") from e
 
-# %% ../../nbs/data/04_formats.ipynb #a53c431e
+# %% ../../nbs/data/04_formats.ipynb #d8cec3ac
 def _look(files): # of a pair: (sound, image) or None -> (loudness or None, length in ms, [(file, why)])
     sound, image = files
     db, ms, bad = None, round(1000*SECONDS), []
@@ -89,6 +90,9 @@ def _look(files): # of a pair: (sound, image) or None -> (loudness or None, leng
     except (OSError, SyntaxError) as e: bad.append((str(image), f'cannot be read as a picture ({e})'))
     return db, ms, bad
 
+def _groups(xs, n): return [xs[i:i + n] for i in range(0, len(xs), n)]
+def _look_many(group): return [_look(g) for g in group]
+
 def _scan(root): # {(split, label, stem): [sound, image]}
     found = defaultdict(lambda: [None, None])
     for i, kind in enumerate(('chunk', 'img')):
@@ -97,7 +101,7 @@ def _scan(root): # {(split, label, stem): [sound, image]}
                 if not p.name.startswith('.'): found[split, p.parent.name, p.stem][i] = p
     return dict(sorted(found.items()))
 
-# %% ../../nbs/data/04_formats.ipynb #165aecc9
+# %% ../../nbs/data/04_formats.ipynb #5e97280b
 def report(
     root, # a folder in Sub-URMP's layout
     workers:int|None=None, # processes; all cores if not given
@@ -120,9 +124,6 @@ def report(
         classes[label][split] += 1
         classes[label]['silent'] += db is not None and db < SILENCE_DB
     return _overlaps(Report(root=str(root), classes=classes, pairs=len(clips)), clips, skipped)
-
-def _groups(xs, n): return [xs[i:i + n] for i in range(0, len(xs), n)]
-def _look_many(group): return [_look(g) for g in group]
 
 # %% ../../nbs/data/04_formats.ipynb #484254d4
 def _overlaps(r, clips, skipped): # completes a report
@@ -182,7 +183,7 @@ def from_manifest(
 def _counts(pairs): # {label: {'train': n, 'test': n}}
     return {label: {s: sum(p.label == label and p.split == s for p in pairs) for s in ('train', 'test')} for label in sorted({p.label for p in pairs})}
 
-# %% ../../nbs/data/04_formats.ipynb #4a0cf997
+# %% ../../nbs/data/04_formats.ipynb #1d368667
 def _jet_png(pair, to, lms): # the sound's LMS, frequency to the right and time downwards
     from matplotlib import colormaps
     wave = load_audio(pair.sound, lms.spec.sample_rate, seconds=lms.spec.seconds + .01)
@@ -190,6 +191,7 @@ def _jet_png(pair, to, lms): # the sound's LMS, frequency to the right and time 
     rgb = colormaps['jet'](((x.numpy() + 1)*127.5).round().astype(int))[..., :3]
     Image.fromarray((rgb*255).round().astype(np.uint8)).save(to)
 
+# %% ../../nbs/data/04_formats.ipynb #17d0622a
 def write_manifest(
     root, # a folder in Sub-URMP's layout
     out, # the folder to make

@@ -148,7 +148,7 @@ def _from_table(table): # the same, from a CSV
         else: parts.append((label, f, *(None if v != v else v for v in (start, end))))
     return parts, skipped
 
-# %% ../../nbs/data/04_prepare.ipynb #663f77b9
+# %% ../../nbs/data/04_prepare.ipynb #ee09b48e
 def _probe(path):
     try: return probe(path)
     except CarganError as e: return str(e).removeprefix(f'{path}: ')
@@ -168,6 +168,7 @@ def _usable(parts, name_of, skipped, workers): # {(label, file): [(begin, end) i
     skipped.sort(key=lambda s: s['file'])
     return {k: _joined(v) for k, v in sorted(use.items())}
 
+# %% ../../nbs/data/04_prepare.ipynb #6beb7f99
 def _joined(spans): # sorted, without overlap
     out = []
     for a, b in sorted(spans):
@@ -281,7 +282,7 @@ def _ensemble(folder, given): # (span in ms, video, [(label, track, notes, box)]
     if b - a < 1000*SECONDS: raise CarganError('has less than half a second of picture and sound')
     return (a, b), video, [(*t, box) for t, box in zip(tracks, boxes)]
 
-# %% ../../nbs/data/04_prepare.ipynb #819a6e8d
+# %% ../../nbs/data/04_prepare.ipynb #dd9b7de1
 def prepare_urmp(
     root, # the folder with the pieces, as 01_Jupiter_vn_vc
     out, # the folder to make, in Sub-URMP's layout
@@ -305,6 +306,7 @@ def prepare_urmp(
     jobs = _plan_pieces(pieces, hidden, stride, size, fit)
     return _work(out, wishes, jobs, skipped, [], workers, progress)
 
+# %% ../../nbs/data/04_prepare.ipynb #189f8bc9
 def _given(boxes): # a dictionary
     if boxes is None or isinstance(boxes, dict): return {str(k): v for k, v in (boxes or {}).items()}
     try: given = json.loads(Path(boxes).read_text(encoding='utf-8'))

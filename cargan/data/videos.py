@@ -30,7 +30,7 @@ def _av(): # PyAV, or a line that says how to get it
 _CODECS = {'.webm': ('libvpx', 'libopus'), '.avi': ('mpeg4', 'pcm_s16le')} # else h264 and AAC
 _LAYOUTS = {1: 'mono', 2: 'stereo', 6: '5.1'}
 
-# %% ../../nbs/data/03_videos.ipynb #c6ef2eae
+# %% ../../nbs/data/03_videos.ipynb #bb880b2f
 def write_video(
     path, # .mp4, .mov, .mkv, .webm or .avi
     frames, # [H, W, 3] uint8 each, even sides; any iterable
@@ -46,26 +46,28 @@ def write_video(
     av, path = _av(), Path(path)
     video, audio = codecs or _CODECS.get(path.suffix.lower(), ('libx264', 'aac'))
     with av.open(str(path), 'w') as c:
-        v = c.add_stream(video, rate=fps)
-        v.pix_fmt, v.codec_context.gop_size = 'yuv420p', fps
-        if times is not None: v.codec_context.time_base = Fraction(1, 1000)
+        v, base = c.add_stream(video, rate=fps), Fraction(1, fps if times is None else 1000)
+        v.pix_fmt, v.codec_context.gop_size, v.codec_context.time_base = 'yuv420p', fps, base
         if rotation: v.set_display_rotation(rotation)
-        if wave is not None: # streams are added before the first packet goes out: the header names them
-            wave = np.asarray(wave).reshape(len(wave), -1)
-            a = c.add_stream(audio, rate=rate, layout=_LAYOUTS[wave.shape[1]])
-        sound = iter(()) if wave is None else _sound_packets(av, a, wave, rate, sound_start)
+        sound = _sound_packets(av, c, audio, wave, rate, sound_start)
         for i, x in enumerate(frames):
             if not i: v.height, v.width = x.shape[:2]
             f = av.VideoFrame.from_ndarray(np.ascontiguousarray(x))
-            f.pts, f.time_base = (i, Fraction(1, fps)) if times is None else (round(1000*times[i]), Fraction(1, 1000))
+            f.pts, f.time_base = i if times is None else round(1000*times[i]), base
             c.mux(v.encode(f))
             if p := next(sound, None): c.mux(p)
         for p in sound: c.mux(p)
         c.mux(v.encode(None))
     return path
 
-# %% ../../nbs/data/03_videos.ipynb #c13f8b01
-def _sound_packets(av, a, wave, rate, start): # lists of packets, a tenth of a second each
+# %% ../../nbs/data/03_videos.ipynb #89c03ce2
+def _sound_packets(av, c, codec, wave, rate, start): # lists of packets, a tenth of a second each
+    if wave is None: return iter(())
+    wave = np.asarray(wave).reshape(len(wave), -1)
+    a = c.add_stream(codec, rate=rate, layout=_LAYOUTS[wave.shape[1]]) # now, and not with the first packet: the header names all streams
+    return _encode_sound(av, a, wave, rate, start)
+
+def _encode_sound(av, a, wave, rate, start):
     for i in range(0, len(wave), rate//10):
         f = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[i:i + rate//10].T, dtype=np.float32), 'fltp', a.layout.name)
         f.sample_rate, f.pts, f.time_base = rate, i + round(start*rate), Fraction(1, rate)
@@ -143,10 +145,11 @@ def _decode(path, kind, seek, damage):
                     if t is not None: yield t, f
         except av.FFmpegError: damage.append(t if t is not None else seek or 0.)
 
-# %% ../../nbs/data/03_videos.ipynb #7999d285
+# %% ../../nbs/data/03_videos.ipynb #0fa8d382
 RATE = 44100 # Hz, as in Sub-URMP
 _JUMP = .02 # seconds between two frames of sound that make a gap
 
+# %% ../../nbs/data/03_videos.ipynb #ff20a0f5
 def sound_at(
     path, # a video or a sound file
     start:float, # seconds from the file's beginning
@@ -172,11 +175,12 @@ def sound_at(
     if run: put(run.at, run.resampler.resample(None))
     return (np.zeros((n, 1), np.int16), np.zeros(n, bool)) if out is None else (out, there)
 
+# %% ../../nbs/data/03_videos.ipynb #abeda7de
 class _Run: # sound without a gap
     def __init__(self, form, channels, at):
         self.form, self.at, self.resampler = form, at, _av().AudioResampler('s16', _LAYOUTS[channels], RATE)
 
-# %% ../../nbs/data/03_videos.ipynb #44bdf07b
+# %% ../../nbs/data/03_videos.ipynb #53eb75e0
 _SLACK = .05 # seconds by which a stream may begin later than a window (a codec's delay)
 
 def _upright(frame, aspect): # a PIL image
@@ -184,6 +188,7 @@ def _upright(frame, aspect): # a PIL image
     if aspect and aspect != 1: im = im.resize((max(1, round(im.width*aspect)), im.height))
     return im.rotate(frame.rotation, expand=True) if frame.rotation else im
 
+# %% ../../nbs/data/03_videos.ipynb #0ec46d9d
 def pictures_at(
     path, # a video
     times # seconds from the file's beginning, ascending
@@ -239,7 +244,7 @@ def _boxed(im, box):
     a, b, c, d = (round(v*side) for v, side in zip(box, im.size*2))
     return im.crop((a, b, max(c, a + 1), max(d, b + 1)))
 
-# %% ../../nbs/data/03_videos.ipynb #a5dd2227
+# %% ../../nbs/data/03_videos.ipynb #4012ce12
 def make_stretch(
     job:Stretch
 )->tuple: # (rows for pairs.csv, [(source, what is wrong, ms)] of the windows left out)
@@ -256,6 +261,7 @@ def make_stretch(
         return [], [(t.source, str(e).removeprefix(f'{job.video}: '), ms) for t in job.takes for ms in job.starts]
     return rows, lost
 
+# %% ../../nbs/data/03_videos.ipynb #32341496
 def _window(job, take, ms, im, sound, there): # a row, or what is wrong
     a = round((ms - job.starts[0])/1000*RATE)
     part, whole, n = sound[a:], there[a:], round(SECONDS*RATE)
