@@ -177,6 +177,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cargan.data.synth._bank_bytes': ('data/synth.html#_bank_bytes', 'cargan/data/synth.py'),
                                    'cargan.data.synth._bend': ('data/synth.html#_bend', 'cargan/data/synth.py'),
                                    'cargan.data.synth._check_bank': ('data/synth.html#_check_bank', 'cargan/data/synth.py'),
+                                   'cargan.data.synth._check_wishes': ('data/synth.html#_check_wishes', 'cargan/data/synth.py'),
                                    'cargan.data.synth._make_all': ('data/synth.html#_make_all', 'cargan/data/synth.py'),
                                    'cargan.data.synth._phrase': ('data/synth.html#_phrase', 'cargan/data/synth.py'),
                                    'cargan.data.synth._play_recorded': ('data/synth.html#_play_recorded', 'cargan/data/synth.py'),

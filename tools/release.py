@@ -93,7 +93,7 @@ The label is an input of the generator: the first figure of a painted picture is
 
 ## Limits
 
-- Sounds of other sound banks (chapter 08 leaves each family out in turn) and of real instruments are named right less often (the audio
+- Sounds of other sound banks (chapter 8 leaves each family out in turn) and of real instruments are named right less often (the audio
   classifier has heard only the banks above).{unheard} Give `--label` if you know it.
 - The painted musician is one of the made performers. Nothing is known about real ones.
 - Half a second at a time; silence is painted as a resting player.

@@ -101,12 +101,12 @@ def _scan(root): # {(split, label, stem): [sound, image]}
                 if not p.name.startswith('.'): found[split, p.parent.name, p.stem][i] = p
     return dict(sorted(found.items()))
 
-# %% ../../nbs/data/04_formats.ipynb #5e97280b
+# %% ../../nbs/data/04_formats.ipynb #e0644dc3
 def report(
     root, # a folder in Sub-URMP's layout
     workers:int|None=None, # processes; all cores if not given
     progress:bool=False # show a bar?
-)->Report: # classes, pairs, silent_share, overlap, leaks, skipped
+)->Report: # root, classes, pairs, shares of silence and overlap, leaks, skipped, warnings
     "Look into a folder in Sub-URMP's layout: counts, overlap, silence, leaks, bad files. Raises `CarganError` if it holds nothing"
     root = Path(root)
     found = _scan(root)

@@ -34,7 +34,7 @@ PROGRAMS = dict(bassoon=(70,), cello=(42,), clarinet=(71,), double_bass=(43,), f
 RANGES = dict(bassoon=(36, 65), cello=(38, 67), clarinet=(52, 82), double_bass=(28, 52), flute=(61, 90), horn=(43, 72),
               oboe=(59, 84), sax=(51, 78), trombone=(43, 69), trumpet=(56, 81), tuba=(29, 53), viola=(48, 77), violin=(56, 91))
 
-# %% ../../nbs/data/03_synth.ipynb #c6152dba
+# %% ../../nbs/data/03_synth.ipynb #7ab785de
 @dataclass(frozen=True)
 class Note:
     "One note of a recording"
@@ -43,6 +43,7 @@ class Note:
     pitch:int # MIDI number
     velocity:int # 1 to 127
 
+# %% ../../nbs/data/03_synth.ipynb #079e16aa
 def compose(
     label:str, # the instrument, for its range
     seconds:float, # how long
@@ -110,7 +111,7 @@ def _check_bank(path):
     if path.stat().st_size < 8 + int.from_bytes(head[4:8], 'little'):
         raise CarganError(f"{path}: cut off ({path.stat().st_size} bytes are there); fetch it again")
 
-# %% ../../nbs/data/03_synth.ipynb #f7fc4d45
+# %% ../../nbs/data/03_synth.ipynb #047e29a4
 RATE = 44100 # Hz, as in Sub-URMP
 GAP = 1.5 # seconds before each recording that is played in one go: time for the last echo
 
@@ -124,6 +125,7 @@ class Part:
     cents:float=0. # tuning
     program:int=0 # which of the instrument's `PROGRAMS`
 
+# %% ../../nbs/data/03_synth.ipynb #f881fe6a
 def _to_midi(parts): # the parts one after the other, each in a channel of its own
     import pretty_midi
     midi, start = pretty_midi.PrettyMIDI(resolution=500), GAP # a tick is a millisecond
@@ -140,8 +142,8 @@ def _to_midi(parts): # the parts one after the other, each in a channel of its o
 def _bend(part, times): # cents
     return part.cents + part.vibrato[1]*np.sin(2*np.pi*part.vibrato[0]*times)
 
-# %% ../../nbs/data/03_synth.ipynb #6cd6a2c6
-@lru_cache(maxsize=8)
+# %% ../../nbs/data/03_synth.ipynb #d0b0b2db
+@lru_cache(maxsize=1) # sessions come bank by bank, and a bank can be half a gigabyte
 def _bank_bytes(path): return Path(path).read_bytes()
 
 def play(
@@ -202,7 +204,7 @@ VOICES = (Voice((0, 0, 0, 0), (.15, .05), (5., 6.), -35, .1), Voice((9, 0, -6, -
           Voice((-12, -3, 6, 9), (.35, .2), (6.8, 18.), -7, .9), Voice((3, -10, 3, -3), (2.2, .6), (0., 0.), 7, -.9),
           Voice((-6, 8, -8, 3), (.08, .3), (5.6, 55.), 21, .5), Voice((6, -4, -3, 8), (.7, .35), (3.4, 26.), 35, -.2))
 
-# %% ../../nbs/data/03_synth.ipynb #3efbbfec
+# %% ../../nbs/data/03_synth.ipynb #2ec18f0b
 def colour(
     wave:np.ndarray, # [n] mono, at 44.1 kHz
     voice:Voice, # whose equaliser and room
@@ -221,6 +223,7 @@ def colour(
     out *= np.sqrt((wave**2).mean()/max((out**2).mean(), 1e-12)) # as loud as it was played
     return np.clip(out + 10**(-72/20)*rng.standard_normal(len(wave)), -1, 1) # and the microphone's noise
 
+# %% ../../nbs/data/03_synth.ipynb #733a351c
 def room_tone(
     n:int, # samples
     label:str, # the instrument
@@ -275,7 +278,7 @@ def truth(
     return Truth(pitch, float(db), sum(start <= n.start < start + SECONDS for n in part.notes),
                  part.vibrato[1] if sounding[pitch] > SECONDS/3 else 0.)
 
-# %% ../../nbs/data/03_synth.ipynb #fb5f9fb8
+# %% ../../nbs/data/03_synth.ipynb #3a7aeec9
 @dataclass(frozen=True)
 class Job:
     "One recording to make"
@@ -290,15 +293,17 @@ class Job:
         notes = compose(self.label, seconds, rng, voice.dynamics)
         return Part(self.label, notes, seconds, voice.vibrato, voice.cents, self.number)
 
+# %% ../../nbs/data/03_synth.ipynb #7fe7f749
 def plan(
     pairs:int, # how many in all
     banks:list, # of `Path`s
     longest:int=12 # windows a recording at most
 )->list: # of `Job`s
-    "Who plays what: each performer in both splits, about one pair in five for testing, no recording in two splits"
+    "Who plays what: each performer in both splits, about one pair in five for testing, no recording in two splits. Raises `CarganError` if an instrument has no bank"
     jobs, cells = [], len(SUB_URMP_LABELS)*PERFORMERS
     for k, label in enumerate(SUB_URMP_LABELS):
         number, having = 0, [b for b in banks if not b.is_dir() or label in _recorded(b)]
+        if not having: raise CarganError(f"{banks[0]}: no bank has a {label}; give one more, for instance that of pretty_midi")
         for performer in range(PERFORMERS):
             n = pairs//cells + (k*PERFORMERS + performer < pairs % cells)
             test = max(1, round(n/5))
@@ -308,7 +313,7 @@ def plan(
                     left, number = left - longest, number + 1
     return jobs
 
-# %% ../../nbs/data/03_synth.ipynb #eff87dc7
+# %% ../../nbs/data/03_synth.ipynb #71f5dc75
 LEVEL = -20. # dB: a recording's level before the performer's temper
 
 def make_session(
@@ -329,7 +334,7 @@ def _windows(job, part, dry, out, size, seed):
     for i in range(job.windows):
         told, first = truth(part, dry, i*SECONDS), round(i*SECONDS*RATE)
         sound = wet[first:first + RATE//2]
-        if told.silent: sound = room_tone(len(sound), job.label, job.performer, rng) # even the last note's echo has gone
+        if told.silent: sound = room_tone(len(sound), job.label, job.performer, rng) # the last note's echo is cut off, too
         svg = draw_player(job.label, job.performer, told.pose(job.label), tuple(rng.uniform(-.4, .4, 2)))
         yield _write_pair(job, round(1000*i*SECONDS), sound, render(svg, size), told, out)
 
@@ -342,7 +347,7 @@ def _write_pair(job, ms, sound, picture, told, out):
     return dict(stem=stem, label=job.label, recording=recording, performer=job.performer, start_ms=ms, pitch='' if told.silent else told.pitch,
         loudness=round(told.loudness, 2), onsets=told.onsets, vibrato=round(told.vibrato, 1), silent=int(told.silent), bank=job.bank.name, split=job.split)
 
-# %% ../../nbs/data/03_synth.ipynb #3032a892
+# %% ../../nbs/data/03_synth.ipynb #193fb1c2
 def synth_urmp(
     out, # the folder to make; must not exist, or be empty
     pairs:int=2600, # how many, both splits together; at least two a performer and instrument
@@ -353,10 +358,8 @@ def synth_urmp(
     progress:bool=True # show a bar?
 )->Path:
     "Make SynthURMP in Sub-URMP's layout, with `pairs.csv`. Raises `CarganError` on bad wishes; `out` is whole or not there"
-    out, least = Path(out), 2*len(SUB_URMP_LABELS)*PERFORMERS
-    if size < 1 or seed < 0: raise CarganError(f"size {size}, seed {seed}: the size must be at least 1 and the seed not negative")
-    if pairs < least: raise CarganError(f"{pairs} pairs are too few: each of six performers on 13 instruments needs two, {least} in all")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise CarganError(f"{out}: is not empty; choose a new folder")
+    out = Path(out)
+    _check_wishes(out, pairs, size, seed)
     jobs, tmp = plan(pairs, find_banks(banks)), out.with_name(f'.{out.name}.{os.getpid()}.tmp')
     try:
         for kind in ('chunk', 'img'):
@@ -371,7 +374,13 @@ def synth_urmp(
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return out
 
-# %% ../../nbs/data/03_synth.ipynb #6ba2cfe8
+# %% ../../nbs/data/03_synth.ipynb #2c2c0c7a
+def _check_wishes(out, pairs, size, seed):
+    least = 2*len(SUB_URMP_LABELS)*PERFORMERS
+    if size < 1 or seed < 0: raise CarganError(f"size {size}, seed {seed}: the size must be at least 1 and the seed not negative")
+    if pairs < least: raise CarganError(f"{pairs} pairs are too few: each of six performers on 13 instruments needs two, {least} in all")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise CarganError(f"{out}: is not empty; choose a new folder")
+
 def _make_all(jobs, make, workers, progress): # rows in the order of the jobs
     by_bank = {b: [j for j in jobs if j.bank == b] for b in sorted({j.bank for j in jobs})}
     sessions = [js[i:i + 15] for js in by_bank.values() for i in range(0, len(js), 15)]
