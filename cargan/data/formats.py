@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Report', 'in_parallel', 'report', 'new_folder', 'from_manifest', 'write_manifest']
 
-# %% ../../nbs/data/04_formats.ipynb #6b6d1b03
+# %% ../../nbs/data/04_formats.ipynb #acf45e80
 import os
 import shutil
 import threading
@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from fastprogress.fastprogress import progress_bar
 from PIL import Image
 
@@ -44,8 +45,9 @@ class Report(dict):
         return '\n'.join(lines)
     __repr__ = __str__
 
-# %% ../../nbs/data/04_formats.ipynb #bd8924c0
+# %% ../../nbs/data/04_formats.ipynb #9cc0908e
 def _leave_with(parent): # in a worker
+    torch.set_num_threads(1)
     def watch():
         while os.getppid() == parent: time.sleep(.5)
         os._exit(1)
