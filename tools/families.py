@@ -28,7 +28,7 @@ from cargan.models.classifier import AudioClassifier, classifier_learner
 from cargan.training.callbacks import EMA
 
 SPEC = LMSSpec()
-FAMILIES = {'TimGM6mb.sf2': 'TimGM6mb', 'recorded': 'recorded', **{k: v[0] for k, v in BANKS.items()}}
+FAMILIES = {'TimGM6mb.sf2': 'TimGM6mb', **{k: v[0] for k, v in BANKS.items()}}
 
 
 class Hear(Callback):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'URMP_CODES', 'choose_test', 'prepare_videos', 'prepare_urmp']
 
-# %% ../../nbs/data/04_prepare.ipynb #31436052
+# %% ../../nbs/data/04_prepare.ipynb #7feae032
 import csv
 import json
 import os
@@ -16,8 +16,9 @@ from pathlib import Path
 
 from .. import __version__
 from .audio import CarganError
-from .formats import Report, from_manifest, in_parallel, new_folder, report, write_manifest
-from .videos import FITS, SECONDS, Stretch, Take, make_stretch, probe, put_file
+from .formats import Report, from_manifest, report, write_manifest
+from .synth import SECONDS, in_parallel, new_folder
+from .videos import FITS, Stretch, Take, make_stretch, probe, put_file
 
 # %% ../../nbs/data/04_prepare.ipynb #bb75deb0
 def choose_test(

@@ -5,22 +5,28 @@
 # %% auto #0
 __all__ = ['PROGRAMS', 'RANGES', 'RHYTHMS', 'RATE', 'GAP', 'PERFORMERS', 'VOICES', 'SECONDS', 'QUIET', 'LEVEL', 'Note', 'compose',
            'find_banks', 'Part', 'play', 'Voice', 'colour', 'room_tone', 'Truth', 'truth', 'Job', 'plan',
-           'make_session', 'synth_urmp']
+           'make_session', 'in_parallel', 'new_folder', 'building', 'synth_urmp']
 
-# %% ../../nbs/data/03_synth.ipynb #950a6a4c
+# %% ../../nbs/data/03_synth.ipynb #0f157eed
 import csv
 import os
 import re
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+import torch
 from fastprogress.fastprogress import progress_bar
 from PIL import Image
 
@@ -347,7 +353,61 @@ def _write_pair(job, ms, sound, picture, told, out):
     return dict(stem=stem, label=job.label, recording=recording, performer=job.performer, start_ms=ms, pitch='' if told.silent else told.pitch,
         loudness=round(told.loudness, 2), onsets=told.onsets, vibrato=round(told.vibrato, 1), silent=int(told.silent), bank=job.bank.name, split=job.split)
 
-# %% ../../nbs/data/03_synth.ipynb #193fb1c2
+# %% ../../nbs/data/03_synth.ipynb #9cc0908e
+def _leave_with(parent): # in a worker
+    torch.set_num_threads(1)
+    def watch():
+        while os.getppid() == parent: time.sleep(.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+def in_parallel(
+    f, # a function of one argument
+    jobs:list, # its arguments
+    workers:int|None=None, # processes; all cores if not given
+    progress:bool=False # show a bar?
+): # yields (position in `jobs`, result), in any order
+    "Do all jobs in as many processes as there are cores. Raises `CarganError` if a process dies"
+    workers = min(workers or os.cpu_count(), len(jobs))
+    results = ((i, f(j)) for i, j in enumerate(jobs)) if workers < 2 else _shared(f, jobs, workers)
+    yield from progress_bar(results, total=len(jobs)) if progress else results
+
+# %% ../../nbs/data/03_synth.ipynb #a781d245
+def _shared(f, jobs, workers): # after an error little is left to wait for
+    import multiprocessing as mp
+    context = mp.get_context('fork' if hasattr(os, 'fork') else 'spawn')
+    todo, running = iter(enumerate(jobs)), {}
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with, initargs=(os.getpid(),)) as pool:
+            while True:
+                for i, job in islice(todo, workers + 1 - len(running)): running[pool.submit(f, job)] = i
+                if not running: break
+                for done in wait(running, return_when=FIRST_COMPLETED).done: yield running.pop(done), done.result()
+    except BrokenProcessPool as e: raise CarganError("a worker died, perhaps for want of memory; start again with fewer workers") from e
+
+# %% ../../nbs/data/03_synth.ipynb #4649d1d1
+def new_folder(
+    out # the folder to make
+)->Path: # absolute
+    "Where a new folder may go. Raises `CarganError` if something is there"
+    out = Path(os.path.abspath(out))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise CarganError(f"{out}: is not empty; choose a new folder")
+    return out
+
+@contextmanager
+def building(
+    out:Path # the folder to be; see `new_folder`
+): # yields the folder to write into, which gets its name at the end
+    "A folder that is whole or not there"
+    tmp = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    try:
+        tmp.mkdir(parents=True)
+        yield tmp
+        if out.exists(): out.rmdir()
+        os.replace(tmp, out)
+    finally: shutil.rmtree(tmp, ignore_errors=True)
+
+# %% ../../nbs/data/03_synth.ipynb #25c9aeb0
 def synth_urmp(
     out, # the folder to make; must not exist, or be empty
     pairs:int=2600, # how many, both splits together; at least two a performer and instrument
@@ -360,35 +420,26 @@ def synth_urmp(
     "Make SynthURMP in Sub-URMP's layout, with `pairs.csv`. Raises `CarganError` on bad wishes; `out` is whole or not there"
     out = Path(out)
     _check_wishes(out, pairs, size, seed)
-    jobs, tmp = plan(pairs, find_banks(banks)), out.with_name(f'.{out.name}.{os.getpid()}.tmp')
-    try:
+    jobs = plan(pairs, find_banks(banks))
+    with building(out) as tmp:
         for kind in ('chunk', 'img'):
             for split in ('train', 'validation'):
                 for label in SUB_URMP_LABELS: (tmp/kind/split/label).mkdir(parents=True)
-        rows = _make_all(jobs, partial(make_session, out=tmp, size=size, seed=seed), workers or os.cpu_count(), progress)
+        rows = _make_all(jobs, partial(make_session, out=tmp, size=size, seed=seed), workers, progress)
         with open(tmp/'pairs.csv', 'w', newline='', encoding='utf-8') as f:
             w = csv.DictWriter(f, rows[0], lineterminator='\n')
             w.writeheader(); w.writerows(rows)
-        if out.exists(): out.rmdir()
-        os.replace(tmp, out)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
     return out
 
-# %% ../../nbs/data/03_synth.ipynb #2c2c0c7a
+# %% ../../nbs/data/03_synth.ipynb #88c357c6
 def _check_wishes(out, pairs, size, seed):
     least = 2*len(SUB_URMP_LABELS)*PERFORMERS
     if size < 1 or seed < 0: raise CarganError(f"size {size}, seed {seed}: the size must be at least 1 and the seed not negative")
     if pairs < least: raise CarganError(f"{pairs} pairs are too few: each of six performers on 13 instruments needs two, {least} in all")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise CarganError(f"{out}: is not empty; choose a new folder")
+    new_folder(out)
 
 def _make_all(jobs, make, workers, progress): # rows in the order of the jobs
     by_bank = {b: [j for j in jobs if j.bank == b] for b in sorted({j.bank for j in jobs})}
     sessions = [js[i:i + 15] for js in by_bank.values() for i in range(0, len(js), 15)]
-    bar = lambda it: progress_bar(it, total=len(sessions)) if progress else it
-    if workers == 1: rows = [r for rs in bar(map(make, sessions)) for r in rs]
-    else:
-        import multiprocessing as mp
-        context = mp.get_context('fork' if hasattr(os, 'fork') else 'spawn')
-        with ProcessPoolExecutor(min(workers, len(sessions)), mp_context=context) as pool:
-            rows = [r for rs in bar(pool.map(make, sessions)) for r in rs]
+    rows = [row for _, made in in_parallel(make, sessions, workers, progress) for row in made]
     return sorted(rows, key=lambda r: (r['label'], int(r['recording'][len(r['label']):]), r['start_ms']))
