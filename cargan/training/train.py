@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['train_classifiers', 'train']
 
-# %% ../../nbs/training/13_train.ipynb #c1c5c0ae
+# %% ../../nbs/training/13_train.ipynb #a817797d
 import json
 import os
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..models.cascade import CARGAN, get_preset
 from ..models.classifier import AudioClassifier, ImageClassifier, classifier_learner
 from .callbacks import EMA, LossParts, SampleGrid
 from .learner import cargan_learner
+from .watch import Watch
 
 # %% ../../nbs/training/13_train.ipynb #7fc9c256
 def train_classifiers(
@@ -43,10 +44,10 @@ def train_classifiers(
     figures = dict(image_classifier=eye.recorder.values[-1][-1], audio_classifier=ear.recorder.values[-1][-1])
     return eye.model.eval(), ear.model.eval(), {k: round(float(v), 4) for k, v in figures.items()}
 
-# %% ../../nbs/training/13_train.ipynb #95145daf
+# %% ../../nbs/training/13_train.ipynb #ad0c9ea9
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest
-    run, # the run folder: config.json, log.csv, samples/, bundle.safetensors
+    run, # the run folder: config.json, log.csv, samples/, bundle.safetensors; warnings.txt if `Watch` has any
     preset='small', # a name out of `presets`, or a `Preset`
     epochs:int|None=None, # of the GAN; the preset's if not given
     seed:int=0, # of weights, order and augmentation
@@ -63,7 +64,7 @@ def train(
     run.mkdir(parents=True, exist_ok=True) # not before: the classifiers have read every file
     (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))
     set_seed(seed)
-    watch = [LossParts(), CSVLogger(run/'log.csv'), SampleGrid(run/'samples'), *([EMA(p.ema)] if p.ema else [])]
+    watch = [LossParts(), CSVLogger(run/'log.csv'), SampleGrid(run/'samples'), Watch(run/'warnings.txt'), *([EMA(p.ema)] if p.ema else [])]
     learn = cargan_learner(dls, p, c=c, audio=audio, cbs=[*watch, *L(cbs)])
     learn.fit_preset(epochs)
     model = learn.model.cargan.eval()
