@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LossParts', 'warm_ema', 'EMA', 'SampleGrid']
 
-# %% ../../nbs/training/12_callbacks.ipynb #73ef4093
+# %% ../../nbs/training/12_callbacks.ipynb #09014eda
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,6 +13,7 @@ import torch
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import ValueMetric
+from fastai.torch_core import rank_distrib
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .learner import show_stages
@@ -65,7 +66,7 @@ class EMA(Callback):
     def after_validate(self): self._swap()
     def after_fit(self): self.live.load_state_dict(self.average.module.state_dict())
 
-# %% ../../nbs/training/12_callbacks.ipynb #45e03e9b
+# %% ../../nbs/training/12_callbacks.ipynb #897292d2
 class SampleGrid(Callback):
     "After each epoch, paint the same validation clips and write the grid to `folder`"
     order = 55 # after the validation, before the average is swapped out again
@@ -80,6 +81,7 @@ class SampleGrid(Callback):
         dl = self.dls.valid.new(items, bs=self.n, get_idxs=lambda: at)
         self.lms, self.label, self.image = [t.as_subclass(torch.Tensor) for t in dl.one_batch()]
     def after_validate(self):
+        if rank_distrib(): return
         with torch.no_grad(): stages = self.learn.model.cargan.eval()(self.lms, self.label)
         fig = show_stages(self.lms, stages, self.image, [self.dls.vocab[i] for i in self.label])
         fig.savefig(self.folder/f'epoch_{self.epoch:03}.png', dpi=90)

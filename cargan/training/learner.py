@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Players', 'g_and_d', 'CARGANLearner', 'HideLabel', 'SeenByC', 'final_l1', 'cargan_learner', 'show_stages']
 
-# %% ../../nbs/training/11_learner.ipynb #f0a390ec
+# %% ../../nbs/training/11_learner.ipynb #7ce0b16c
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ from fastai.callback.core import Callback, CancelBackwardException, CancelStepEx
 from fastai.callback.schedule import ParamScheduler, SchedLin, SchedNo, combine_scheds
 from fastai.learner import Learner, Metric
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import params
+from fastai.torch_core import num_distrib, params, rank_distrib
 from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import nn
@@ -73,7 +73,7 @@ class CARGANLearner(Learner):
         for step in steps: step(*batch)
         self('after_loss')
 
-# %% ../../nbs/training/11_learner.ipynb #d6ec9878
+# %% ../../nbs/training/11_learner.ipynb #b7e80a35
 @patch
 def g_step(self:CARGANLearner,
     lms:torch.Tensor, # [B, 1, S, S]
@@ -86,7 +86,7 @@ def g_step(self:CARGANLearner,
     gan = adversarial_loss(*[m.judge(lms, label, o) for o in (s.stage1, s.stage2)], saturating=p.saturating)
     cls = classification_loss(s.logits, None if s.stage2 is None else m.cargan.c(s.stage2), label, p.lambda_stages, p.published_cls)
     loss = g_loss(gan, cls, l1_loss(s.stage1, s.stage2, image), p.lambda_cgan, p.lambda_cls, p.lambda_l1)
-    self.parts = {k: v.detach() for k, v in loss._asdict().items() if k != 'total'}
+    self.parts = {**getattr(self, 'parts', {}), **{k: v.detach() for k, v in loss._asdict().items() if k != 'total'}}
     self.loss = loss.total.detach()
     self._update(loss.total)
     m.d.requires_grad_(True)
@@ -111,7 +111,7 @@ def _update(self:CARGANLearner, loss):
     self._with_events(self._step, 'step', CancelStepException)
     self.opt.zero_grad()
 
-# %% ../../nbs/training/11_learner.ipynb #1c3c3618
+# %% ../../nbs/training/11_learner.ipynb #c64ee33e
 class HideLabel(Callback):
     "Label dropout: in training, hide the label from G1 for a share of each batch"
     def __init__(self,
@@ -119,12 +119,14 @@ class HideLabel(Callback):
     ): self.share = share
     def before_batch(self):
         if not self.training: return
-        label = self.xb[1]
-        self.learn.xb = (*self.xb, (torch.rand(len(label), device=label.device) >= self.share).float())
+        label, rank, world = self.xb[1], rank_distrib(), max(num_distrib(), 1)
+        mine = slice(rank*len(label), (rank + 1)*len(label)) # drawn for the whole batch, of which this process may have a share
+        self.learn.xb = (*self.xb, (torch.rand(len(label)*world, device=label.device)[mine] >= self.share).float())
 
-# %% ../../nbs/training/11_learner.ipynb #280913f3
+# %% ../../nbs/training/11_learner.ipynb #924b4cde
 class SeenByC(Metric):
     "Share of the final pictures that C names right, label given"
+    sums = 'right', 'n' # what adds up over several processes
     def reset(self): self.right, self.n = 0, 0
     def accumulate(self, learn):
         label = learn.xb[1]
