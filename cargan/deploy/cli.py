@@ -19,7 +19,7 @@ from fastcore.script import call_parse
 
 from ..data.audio import CarganError
 
-# %% ../../nbs/deploy/21_cli.ipynb #6b3dd0bf
+# %% ../../nbs/deploy/21_cli.ipynb #75bf93e3
 def command(f):
     "`call_parse` for a function whose `CarganError`s become one line and exit code 2"
     @wraps(f)
@@ -37,6 +37,7 @@ def no_bar_into_files():
     if not (sys.stdout.isatty() or fastprogress.IN_NOTEBOOK): fastprogress.NO_BAR, fastprogress.ConsoleProgressBar.fill = True, ''
 
 def _fail(message):
+    if rank := int(os.environ.get('RANK', 0)): time.sleep(3); message = f"process {rank}: {message}" # of several; the first one speaks first
     print(f"cargan: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -155,7 +156,7 @@ def cargan_prepare(
     print(report)
     if kind != 'sub-urmp': print(f"{report['pairs']} pairs in {out}; next: cargan-train {out}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #9646eccd
+# %% ../../nbs/deploy/21_cli.ipynb #4c763040
 @command
 def cargan_train(
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
@@ -170,6 +171,7 @@ def cargan_train(
     from cargan.training.train import train
     if (Path(run)/'bundle.safetensors').exists(): raise CarganError(f"{run}: holds a bundle already; choose another --run")
     model = train(data, run, preset, epochs, seed, cache=cache)
+    if int(os.environ.get('RANK', 0)): return # of several processes, the first reports
     write_json(json, dict(run=run, preset=preset, seed=seed, **model.metrics))
     print(f"trained: {Path(run)/'bundle.safetensors'}; next: cargan-evaluate {Path(run)/'bundle.safetensors'} {data}")
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LossParts', 'warm_ema', 'EMA', 'live_notebook', 'SampleGrid']
 
-# %% ../../nbs/training/12_callbacks.ipynb #51f13666
+# %% ../../nbs/training/12_callbacks.ipynb #b42174bf
 import time
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import ValueMetric
+from fastai.torch_core import rank_distrib
 from IPython import get_ipython
 from IPython.display import display
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -76,7 +77,7 @@ class EMA(Callback):
     def after_validate(self): self._swap()
     def after_fit(self): self.live.load_state_dict(self.average.module.state_dict())
 
-# %% ../../nbs/training/12_callbacks.ipynb #ca43de33
+# %% ../../nbs/training/12_callbacks.ipynb #c89cc89b
 def live_notebook()->bool: # is there a browser that can repaint an output?
     "Does this run in Jupyter's or Colab's kernel?"
     return any(c.__name__ == 'ZMQInteractiveShell' for c in type(get_ipython()).__mro__)
@@ -96,6 +97,7 @@ class SampleGrid(Callback):
         dl = self.dls.valid.new(items, bs=self.n, get_idxs=lambda: at)
         self.lms, self.label, self.image = [t.as_subclass(torch.Tensor) for t in dl.one_batch()]
     def after_validate(self):
+        if rank_distrib(): return
         with torch.no_grad(): stages = self.learn.model.cargan.eval()(self.lms, self.label)
         fig = show_stages(self.lms, stages, self.image, [self.dls.vocab[i] for i in self.label])
         fig.savefig(self.folder/f'epoch_{self.epoch:03}.png', dpi=90)

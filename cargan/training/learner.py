@@ -6,7 +6,7 @@
 __all__ = ['Players', 'g_and_d', 'CARGANLearner', 'HideLabel', 'SeenByC', 'final_l1', 'cargan_learner', 'show_stages',
            'PlayerLRFinder', 'plot_lr_find_players']
 
-# %% ../../nbs/training/11_learner.ipynb #9cecfddb
+# %% ../../nbs/training/11_learner.ipynb #bc1a6924
 from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from fastai.callback.core import Callback, CancelBackwardException, CancelFitExc
 from fastai.callback.schedule import LRFinder, ParamScheduler, SchedLin, SchedNo, combine_scheds, valley
 from fastai.learner import AvgSmoothLoss, Learner, Metric
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import params
+from fastai.torch_core import num_distrib, params, rank_distrib
 from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import nn
@@ -76,7 +76,7 @@ class CARGANLearner(Learner):
         for step in steps: step(*batch)
         self('after_loss')
 
-# %% ../../nbs/training/11_learner.ipynb #c1f8675b
+# %% ../../nbs/training/11_learner.ipynb #45c4600a
 @patch
 def g_step(self:CARGANLearner,
     lms:torch.Tensor, # [B, 1, S, S]
@@ -89,7 +89,7 @@ def g_step(self:CARGANLearner,
     gan = adversarial_loss(*[m.judge(lms, label, o) for o in (s.stage1, s.stage2)], saturating=p.saturating)
     cls = classification_loss(s.logits, None if s.stage2 is None else m.cargan.c(s.stage2), label, p.lambda_stages, p.published_cls)
     loss = g_loss(gan, cls, l1_loss(s.stage1, s.stage2, image), p.lambda_cgan, p.lambda_cls, p.lambda_l1)
-    self.parts = {k: v.detach() for k, v in loss._asdict().items() if k != 'total'}
+    self.parts = {**getattr(self, 'parts', {}), **{k: v.detach() for k, v in loss._asdict().items() if k != 'total'}}
     self.loss = loss.total.detach()
     self._update(loss.total)
     m.d.requires_grad_(True)
@@ -115,7 +115,7 @@ def _update(self:CARGANLearner, loss):
     self._with_events(self._step, 'step', CancelStepException)
     self.opt.zero_grad()
 
-# %% ../../nbs/training/11_learner.ipynb #1c3c3618
+# %% ../../nbs/training/11_learner.ipynb #c64ee33e
 class HideLabel(Callback):
     "Label dropout: in training, hide the label from G1 for a share of each batch"
     def __init__(self,
@@ -123,12 +123,14 @@ class HideLabel(Callback):
     ): self.share = share
     def before_batch(self):
         if not self.training: return
-        label = self.xb[1]
-        self.learn.xb = (*self.xb, (torch.rand(len(label), device=label.device) >= self.share).float())
+        label, rank, world = self.xb[1], rank_distrib(), max(num_distrib(), 1)
+        mine = slice(rank*len(label), (rank + 1)*len(label)) # drawn for the whole batch, of which this process may have a share
+        self.learn.xb = (*self.xb, (torch.rand(len(label)*world, device=label.device)[mine] >= self.share).float())
 
-# %% ../../nbs/training/11_learner.ipynb #280913f3
+# %% ../../nbs/training/11_learner.ipynb #924b4cde
 class SeenByC(Metric):
     "Share of the final pictures that C names right, label given"
+    sums = 'right', 'n' # what adds up over several processes
     def reset(self): self.right, self.n = 0, 0
     def accumulate(self, learn):
         label = learn.xb[1]

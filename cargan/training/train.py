@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['train_classifiers', 'train']
 
-# %% ../../nbs/training/13_train.ipynb #a817797d
+# %% ../../nbs/training/13_train.ipynb #6b660ae8
 import json
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from fastai.callback.progress import CSVLogger
 from fastai.data.core import DataLoaders
-from fastai.torch_core import set_seed
+from fastai.torch_core import rank_distrib, set_seed
 from fastcore.foundation import L
 
 from ..data.audio import CarganError, LMSSpec
@@ -21,6 +21,7 @@ from ..data.pairs import pairs_dls
 from ..models.cascade import CARGAN, get_preset
 from ..models.classifier import AudioClassifier, ImageClassifier, classifier_learner
 from .callbacks import EMA, LossParts, SampleGrid
+from .distributed import distributed, together
 from .learner import cargan_learner
 from .watch import Watch
 
@@ -44,7 +45,8 @@ def train_classifiers(
     figures = dict(image_classifier=eye.recorder.values[-1][-1], audio_classifier=ear.recorder.values[-1][-1])
     return eye.model.eval(), ear.model.eval(), {k: round(float(v), 4) for k, v in figures.items()}
 
-# %% ../../nbs/training/13_train.ipynb #ad0c9ea9
+# %% ../../nbs/training/13_train.ipynb #b59acfaa
+@distributed
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest
     run, # the run folder: config.json, log.csv, samples/, bundle.safetensors; warnings.txt if `Watch` has any
@@ -60,14 +62,14 @@ def train(
     if epochs is not None and epochs < 1: raise CarganError(f"{epochs} epochs: at least one is needed")
     set_seed(seed)
     dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter, cache=cache)
-    c, audio, figures = train_classifiers(dls, p) if classifiers is None else (*classifiers, {})
+    c, audio, figures = train_classifiers(dls, p, cbs=together()) if classifiers is None else (*classifiers, {})
     run.mkdir(parents=True, exist_ok=True) # not before: the classifiers have read every file
-    (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))
+    if not rank_distrib(): (run/'config.json').write_text(json.dumps(dict(preset=vars(p), seed=seed, labels=list(dls.vocab), spec=vars(dls.spec)), indent=1))
     set_seed(seed)
     watch = [LossParts(), CSVLogger(run/'log.csv'), SampleGrid(run/'samples'), Watch(run/'warnings.txt'), *([EMA(p.ema)] if p.ema else [])]
-    learn = cargan_learner(dls, p, c=c, audio=audio, cbs=[*watch, *L(cbs)])
+    learn = cargan_learner(dls, p, c=c, audio=audio, cbs=[*watch, *together(), *L(cbs)])
     learn.fit_preset(epochs)
     model = learn.model.cargan.eval()
     model.metrics = figures
-    model.save(run/'bundle.safetensors')
+    if not rank_distrib(): model.save(run/'bundle.safetensors')
     return model

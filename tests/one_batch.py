@@ -1,0 +1,79 @@
+"Run by the processes of test_distributed.py: some steps on a data set, then process 0 writes all that was learned"
+import os
+import signal
+import sys
+
+import torch
+from fastai.callback.core import Callback
+from fastai.torch_core import set_seed
+
+
+class Wide(Callback):
+    "Batches in float64, so that rounding does not hide what is wrong"
+    def before_batch(self):
+        self.learn.xb = (self.xb[0].double(), *self.xb[1:])
+        self.learn.yb = (self.yb[0].double(),)
+    def after_loss(self): self.learn.loss = self.learn.loss.float() # the recorder adds to a float32
+
+
+def few_steps(data, out, attention=True, wide=True, epochs=1, **changes):
+    "Train the preset `tiny` with batches of 8; write weights, moments, averages, and the epoch's figures"
+    from cargan.data.audio import LMSSpec
+    from cargan.data.pairs import pairs_dls
+    from cargan.models.attention import SelfAttention
+    from cargan.models.cascade import get_preset
+    from cargan.models.classifier import ImageClassifier
+    from cargan.training.callbacks import EMA, LossParts
+    from cargan.training.distributed import distributed, together
+    from cargan.training.learner import cargan_learner
+
+    def run():
+        set_seed(0)
+        dls = pairs_dls(data, LMSSpec(size=32), bs=8, augment=False, jitter=False, device='cpu')
+        c = ImageClassifier(len(dls.vocab), 'light')
+        p = get_preset('tiny', attention=attention, label_dropout=.5, batch=8, **changes)
+        learn = cargan_learner(dls, p, c=c, cbs=[LossParts(), EMA(.9), *([Wide()] if wide else []), *together()])
+        for m in learn.model.modules():
+            if isinstance(m, SelfAttention): torch.nn.init.constant_(m.gamma, .5) # at 0, where it starts, it would be no test
+        if int(os.environ.get('RANK', 0)): # the start must be process 0's
+            for q in learn.model.parameters(): q.data.mul_(1.5)
+        if wide: learn.model.double()
+        start = {k: v.clone() for k, v in learn.model.state_dict().items()}
+        with learn.no_logging(): learn.fit_preset(epochs)
+        moments = {f'{i}.{k}': v for i, s in enumerate(learn.opt.opt.state.values()) for k, v in s.items()}
+        assert not any(type(m).__name__ == 'SyncNorm' for m in learn.model.modules())
+        return dict(start=start, weights=learn.model.state_dict(), moments=moments, steps=len(learn.recorder.losses),
+                    average=learn.ema.average.module.state_dict(), figures=[float(v) for v in learn.recorder.values[-1]],
+                    losses=[float(v) for v in learn.recorder.losses])
+
+    result = distributed(run)()
+    if not int(os.environ.get('RANK', 0)): torch.save(result, out)
+    return result
+
+
+class Killed(Callback):
+    "kill -9 for process 1 in its third batch"
+    def before_batch(self):
+        if self.training and self.iter == 2 and int(os.environ.get('RANK', 0)) == 1: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(data, run):
+    "`train`, until one of the processes is killed"
+    from cargan.deploy.cli import command
+    from cargan.data.pairs import pairs_dls
+    from cargan.data.audio import LMSSpec
+    from cargan.models.classifier import AudioClassifier, ImageClassifier
+    from cargan.training.train import train
+    def cargan_train_killed(): train(data, run, 'tiny', 3, classifiers=(ImageClassifier(13, 'light'), AudioClassifier(13)), cbs=[Killed()])
+    sys.argv = sys.argv[:1]
+    command(cargan_train_killed)()
+
+
+CASES = dict(attention=dict(), plain=dict(attention=False), single=dict(wide=False), d_first=dict(d_first=True))
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    what, data, out = sys.argv[1:]
+    if what == 'killed': killed(data, out)
+    else:
+        for name, wishes in CASES.items(): few_steps(data, f'{out}_{name}.pt', **wishes)
