@@ -6,7 +6,7 @@
 __all__ = ['presets', 'BUNDLE_FORMAT', 'PRETRAINED', 'residue_label', 'Preset', 'get_preset', 'Stages', 'CARGAN', 'save_bundle',
            'load_bundle']
 
-# %% ../../nbs/models/09_cascade.ipynb #498a2d61
+# %% ../../nbs/models/09_cascade.ipynb #40859e33
 import json
 import os
 from dataclasses import asdict, dataclass, fields, replace
@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.audio import CarganError, LMSSpec
-from .classifier import AudioClassifier, Frozen, ImageClassifier
+from .classifier import AudioClassifier, Frozen, ImageClassifier, SoundEncoder
 from .generator import UNet, init_weights, planes
 
 # %% ../../nbs/models/09_cascade.ipynb #a1c34e7f
@@ -33,7 +33,7 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #4e4c4622
+# %% ../../nbs/models/09_cascade.ipynb #a5d5b3f9
 @dataclass(frozen=True)
 class Preset:
     "A full set of choices. Defaults: the paper's where it says, but for `init_std` and `saturating`; ours where it leaves things open"
@@ -48,6 +48,7 @@ class Preset:
     residue:bool=True # residue label for stage 2 (off: model C, zeros instead)
     two_stages:bool=True # is there a stage 2? (off: model D)
     g2_audio:bool=False # G2 sees the LMS as well (published code)
+    code:int=0 # numbers of a code of the sound for the bottom of both U-Nets; 0: none, as in the paper
     dropout:float=.5 # in two inner blocks of the generators, in training only
     init_std:float=.02 # the paper says .2, which saturates the tanh (chapter 6)
     d_label:bool=False # D sees the audio label as well
@@ -71,13 +72,13 @@ class Preset:
     ema:float=0. # decay of the moving average of the generators' weights, a step; 0: none
     jitter:bool=True # pictures enlarged and cropped at random in training
 
-# %% ../../nbs/models/09_cascade.ipynb #3523aeb9
+# %% ../../nbs/models/09_cascade.ipynb #8760a67f
 presets = dict(
     paper=Preset(),
     official=Preset(size=128, ndf=2, attention_kind='published', g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
         batch=4, epochs=300, decay_epochs=100, published_cls=True, published_d=True, d_first=True, classifier_size=None),
     small=Preset(size=64, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=12,
-        lr_g=1e-3, lr_d=2e-4, decay_epochs=3, betas=(.5, .999), label_dropout=.5, ema=.995, dropout=0., jitter=False),
+        lr_g=1e-3, lr_d=2e-4, decay_epochs=3, betas=(.5, .999), label_dropout=.5, ema=.995, dropout=0., jitter=False, code=128),
     tiny=Preset(size=32, ngf=8, ndf=8, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=1,
         lr_g=1e-3, lr_d=4e-4, betas=(.5, .999), ema=.9, dropout=0., jitter=False))
 
@@ -106,7 +107,7 @@ class Stages(NamedTuple):
     def detach(self): # the same without history, for the discriminator's step
         return Stages(*[None if t is None else t.detach() for t in self])
 
-# %% ../../nbs/models/09_cascade.ipynb #d8315dbc
+# %% ../../nbs/models/09_cascade.ipynb #c36ff923
 class CARGAN(nn.Module):
     "Sound and label in, two pictures out (paper, figure 1)"
     def __init__(self,
@@ -121,12 +122,17 @@ class CARGAN(nn.Module):
         self.labels, self.spec, self.metrics = tuple(labels), spec or LMSSpec(size=p.size), {}
         if self.spec.size != p.size: raise CarganError(f"the LMS is {self.spec.size} wide, the preset's pictures {p.size}")
         k = len(self.labels)
-        unet = lambda n_in: UNet(n_in, 3, p.size, p.ngf, attention=p.attention, attention_kind=p.attention_kind, dropout=p.dropout)
+        unet = lambda n_in: init_weights(UNet(n_in, 3, p.size, p.ngf, attention=p.attention, attention_kind=p.attention_kind,
+                                              dropout=p.dropout, n_code=p.code), p.init_std)
         self.g1 = unet(1 + k)
         self.g2 = unet(3 + k + p.g2_audio) if p.two_stages else None
-        init_weights(self, p.init_std)
+        self.encoder = SoundEncoder(p.code, p.size) if p.code else None
         self.c = Frozen(c or ImageClassifier(k, p.backbone, size=p.classifier_size))
         self.audio = Frozen(audio or AudioClassifier(k))
+
+    @property
+    def generators(self): # what learns in the generators' step: G1, G2, and the encoder of the sound
+        return nn.ModuleList([m for m in (self.g1, self.g2, self.encoder) if m is not None])
 
     def one_hot(self,
         label:torch.Tensor # [B] indices, or [B, K] already one-hot
@@ -140,13 +146,23 @@ class CARGAN(nn.Module):
     )->Stages:
         label, s = self.one_hot(label), self.preset.size
         seen = label if shown is None else label*shown[:, None]
-        stage1 = self.g1(torch.cat([lms, planes(seen, s)], 1))
+        code = None if self.encoder is None else self.encoder(lms)
+        stage1 = self.g1(torch.cat([lms, planes(seen, s)], 1), code)
         logits = self.c(stage1)
         residue = residue_label(label, logits)
-        if self.g2 is None: return Stages(stage1, residue, None, logits)
+        stage2 = None if self.g2 is None else self.refine(stage1, residue, lms, code)
+        return Stages(stage1, residue, stage2, logits)
+
+    def refine(self,
+        stage1:torch.Tensor, # [B, 3, S, S]
+        residue:torch.Tensor, # [B, K]
+        lms:torch.Tensor, # [B, 1, S, S], seen with the option `g2_audio` only
+        code:torch.Tensor|None=None # [B, code], with the option `code`
+    )->torch.Tensor: # [B, 3, S, S]
+        "Stage 2: G2(I', L_r), eq. 1"
         told = residue if self.preset.residue else torch.zeros_like(residue)
         sound = [lms] if self.preset.g2_audio else []
-        return Stages(stage1, residue, self.g2(torch.cat([stage1, *sound, planes(told, s)], 1)), logits)
+        return self.g2(torch.cat([stage1, *sound, planes(told, self.preset.size)], 1), code)
 
 # %% ../../nbs/models/09_cascade.ipynb #f70bd284
 BUNDLE_FORMAT = 1

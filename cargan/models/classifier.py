@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_body', 'ImageClassifier', 'body_and_head',
-           'AudioClassifier', 'ClassifyFrom', 'classifier_learner', 'Frozen']
+           'AudioClassifier', 'SoundEncoder', 'ClassifyFrom', 'classifier_learner', 'Frozen']
 
 # %% ../../nbs/models/08_classifier.ipynb #3d0b52f3
 from urllib.error import URLError
@@ -86,7 +86,9 @@ def body_and_head(model:nn.Module)->list: # two lists of parameters
     "fastai's splitter: lets a pretrained body learn slower than its new head (`fine_tune`)"
     return [params(model.body), params(model.head)]
 
-# %% ../../nbs/models/08_classifier.ipynb #9eeaa651
+# %% ../../nbs/models/08_classifier.ipynb #19be237e
+def _block(n_in, n_out): return nn.Sequential(_conv(n_in, n_out), _conv(n_out, n_out, 1))
+
 class AudioClassifier(nn.Module):
     "Which instrument sounds? Convolutions over the LMS, each window brought to its own level first"
     def __init__(self,
@@ -95,8 +97,7 @@ class AudioClassifier(nn.Module):
     ):
         super().__init__()
         w = width
-        block = lambda i, o: nn.Sequential(_conv(i, o), _conv(o, o, 1))
-        self.body = nn.Sequential(_conv(1, w, (1, 2)), block(w, 2*w), block(2*w, 4*w), block(4*w, 8*w))
+        self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 8*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(.3), nn.Linear(16*width, n_labels))
 
     def forward(self,
@@ -106,6 +107,25 @@ class AudioClassifier(nn.Module):
         x = self.body(x/x.std((1, 2, 3), keepdim=True).clamp(min=.05))
         x = x.mean(3)                                    # time: an average
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1))  # frequency: average and peak
+
+# %% ../../nbs/models/08_classifier.ipynb #8ef91951
+class SoundEncoder(nn.Module):
+    "A code of the sound, with level and pitch left in: for the bottom of the U-Nets (not in the paper)"
+    def __init__(self,
+        n_code:int=128, # numbers in the code
+        size:int=64, # side S of the LMS
+        width:int=16 # channels of the first convolution
+    ):
+        super().__init__()
+        w = width
+        self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 4*w))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(2*4*w*(size//8), n_code))
+
+    def forward(self,
+        lms:torch.Tensor # [B, 1, S, S] in [-1, 1]
+    )->torch.Tensor: # [B, n_code]
+        x = self.body(lms)                               # [B, 4*width, S/8, S/16]
+        return self.head(torch.cat([x.mean(3), x.amax(3)], 1))  # time: average and peak; frequency stays
 
 # %% ../../nbs/models/08_classifier.ipynb #069c0263
 class ClassifyFrom(Callback):

@@ -45,7 +45,7 @@ def up_block(
     if attention: up.append(SelfAttention(n_out, attention))
     return nn.Sequential(*up)
 
-# %% ../../nbs/models/06_generator.ipynb #36081115
+# %% ../../nbs/models/06_generator.ipynb #1ad44ab9
 class UNet(nn.Module):
     "pix2pix's U-Net with self-attention in the two outer up-blocks (section 3.5; places as in the published code)"
     def __init__(self,
@@ -55,29 +55,32 @@ class UNet(nn.Module):
         ngf:int=64, # channels of the outermost level; deeper levels have 2, 4 and at most 8 times as many
         attention:bool=True, # False is model A of the paper's ablation
         attention_kind:str='sagan', # or 'published', see `SelfAttention`
-        dropout:float=.5 # in the two innermost up-blocks (published code: in the two just outside the innermost)
+        dropout:float=.5, # in the two innermost up-blocks (published code: in the two just outside the innermost)
+        n_code:int=0 # numbers of a code that is joined to the bottom, if the network is given one (chapter 9)
     ):
         super().__init__()
         if size < 32 or size & (size - 1): raise ValueError(f"size must be a power of two from 32 on, not {size}")
-        self.n_in, self.size = n_in, size
+        self.n_in, self.size, self.n_code = n_in, size, n_code
         n = size.bit_length() - 1  # halvings down to 1x1
         w = [ngf*min(2**i, 8) for i in range(n)]
         self.downs = nn.ModuleList(down_block(w[i-1] if i else n_in, w[i], i == 0, i == n - 1) for i in range(n))
         self.ups = nn.ModuleList(
-            up_block(w[i]*(1 if i == n - 1 else 2), w[i-1] if i else n_out, i == 0, dropout if i >= n - 2 else 0.,
+            up_block(w[i] + (n_code if i == n - 1 else w[i]), w[i-1] if i else n_out, i == 0, dropout if i >= n - 2 else 0.,
                      attention_kind if attention and i in (1, 2) else '') for i in reversed(range(n)))
 
-# %% ../../nbs/models/06_generator.ipynb #e558f740
+# %% ../../nbs/models/06_generator.ipynb #75867328
 @patch
 def forward(self:UNet,
-    x:torch.Tensor # [B, n_in, S, S]
+    x:torch.Tensor, # [B, n_in, S, S]
+    code:torch.Tensor|None=None # [B, n_code], what else to paint from
 )->torch.Tensor: # [B, n_out, S, S] in [-1, 1]
     "Down to 1x1, and up again with what was seen on the way down"
     if x.shape[1:] != (self.n_in, self.size, self.size):
         raise ValueError(f"this U-Net takes [B, {self.n_in}, {self.size}, {self.size}], not {list(x.shape)}")
     skips = []
     for down in self.downs: skips.append(x := down(x))
-    x = self.ups[0](skips.pop())
+    x = skips.pop()
+    x = self.ups[0](x if code is None else torch.cat([x, code[:, :, None, None]], 1))
     for up in self.ups[1:]: x = up(torch.cat([skips.pop(), x], 1))
     return x
 

@@ -53,7 +53,7 @@ def warm_ema(
     "Exponential moving average whose memory grows with the number n of averaged steps"
     return lambda old, new, n: get_ema_multi_avg_fn(min(decay, (1 + int(n))/(10 + int(n))))(old, new, n)
 
-# %% ../../nbs/training/12_callbacks.ipynb #590c243d
+# %% ../../nbs/training/12_callbacks.ipynb #de9665b7
 class EMA(Callback):
     "Exponential moving average of the generators (of all weights, if the model has none): used for validation, and kept at the end of `fit`"
     order = 56 # after `SampleGrid`, which must still see the average when it paints
@@ -63,7 +63,7 @@ class EMA(Callback):
     @property
     def live(self): # what is averaged
         gan = getattr(self.learn.model, 'cargan', None)
-        return self.learn.model if gan is None else torch.nn.ModuleList([g for g in (gan.g1, gan.g2) if g is not None])
+        return self.learn.model if gan is None else gan.generators
     def before_fit(self):
         self.average = AveragedModel(self.live, multi_avg_fn=warm_ema(self.decay), use_buffers=True)
     def after_batch(self):

@@ -28,7 +28,7 @@ from ..models.discriminator import PatchGAN
 from ..models.generator import init_weights, planes
 from .losses import adversarial_loss, classification_loss, d_loss, g_loss, l1_loss
 
-# %% ../../nbs/training/11_learner.ipynb #c4310fba
+# %% ../../nbs/training/11_learner.ipynb #f4d2536f
 class Players(nn.Module):
     "The generators and their opponent"
     def __init__(self,
@@ -53,9 +53,9 @@ class Players(nn.Module):
         p = self.cargan.preset
         return self.d(lms, image, planes(self.cargan.one_hot(label), p.size) if p.d_label else None)
 
-def g_and_d(model:Players)->list: # [parameters of G1 and G2, parameters of D]
+def g_and_d(model:Players)->list: # [parameters of G1, G2 and the encoder of the sound, parameters of D]
     "fastai's splitter: one parameter group a player. C and the audio classifier are in neither"
-    return [[p for g in (model.cargan.g1, model.cargan.g2) if g is not None for p in params(g)], params(model.d)]
+    return [params(model.cargan.generators), params(model.d)]
 
 # %% ../../nbs/training/11_learner.ipynb #365cbd1e
 def _fixed(module): return module.requires_grad_(False)

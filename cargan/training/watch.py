@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIGNS', 'd_scale', 'spread', 'stage2_use', 'd_wins', 'd_loses', 'collapse', 'stage2_idle', 'gamma_stuck', 'Watch']
 
-# %% ../../nbs/training/12_watch.ipynb #cee31634
+# %% ../../nbs/training/12_watch.ipynb #1d92b6f3
 import os
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Preset, Stages
-from ..models.generator import planes
 
 # %% ../../nbs/training/12_watch.ipynb #b89b0a54
 def d_scale(
@@ -42,7 +41,7 @@ def spread(
     a, b, same = apart(made), apart(real), (label[:, None] == label) & other
     return tuple((a[at].mean()/b[at].mean()).item() for at in (other, same))
 
-# %% ../../nbs/training/12_watch.ipynb #6cb4d424
+# %% ../../nbs/training/12_watch.ipynb #2c1ee0c4
 @torch.no_grad()
 def stage2_use(
     model:CARGAN,
@@ -52,9 +51,9 @@ def stage2_use(
 )->tuple: # (share of the final pictures' differences that follows stage 1, distance from stage 1 as a share of its error); nan with one stage
     "What stage 2 makes of stage 1"
     if stages.stage2 is None: return float('nan'), float('nan')
-    p, other = model.preset, lambda t: t.roll(len(t)//2, 0)
-    told = stages.residue if p.residue else torch.zeros_like(stages.residue)
-    swapped = model.g2(torch.cat([other(stages.stage1), *([lms] if p.g2_audio else []), planes(told, p.size)], 1))
+    other = lambda t: t.roll(len(t)//2, 0)
+    code = None if model.encoder is None else model.encoder(lms)
+    swapped = model.refine(other(stages.stage1), stages.residue, lms, code)
     off = lambda a, b: (a - b).abs().mean()
     follows = off(swapped, stages.stage2)/off(other(stages.stage2), stages.stage2)
     return follows.item(), (off(stages.stage2, stages.stage1)/off(stages.stage1, image)).item()
