@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .learner import show_stages
 
-# %% ../../nbs/training/12_callbacks.ipynb #4414aef4
+# %% ../../nbs/training/12_callbacks.ipynb #8c626a2d
 class LossParts(Callback):
     "Mean of each loss part over an epoch's training batches, as metrics; both losses beside the progress bar"
     order = ProgressCallback.order + 1
@@ -33,6 +33,8 @@ class LossParts(Callback):
         if hasattr(self.learn, 'progress') and self.iter % 20 == 0:
             self.progress.pbar.comment = f"G {self.learn.loss:.2f}  D {self.learn.parts['d']:.2f}"
     def _mean(self, k): return lambda: float(self.sums[k])/max(self.n, 1)
+    def state_dict(self): return dict(sums=self.sums, n=self.n) # for checkpoints
+    def load_state_dict(self, state): self.sums, self.n = state['sums'], state['n']
 
 # %% ../../nbs/training/12_callbacks.ipynb #240d9085
 def warm_ema(
@@ -41,7 +43,7 @@ def warm_ema(
     "Exponential moving average whose memory grows with the number n of averaged steps"
     return lambda old, new, n: get_ema_multi_avg_fn(min(decay, (1 + int(n))/(10 + int(n))))(old, new, n)
 
-# %% ../../nbs/training/12_callbacks.ipynb #590c243d
+# %% ../../nbs/training/12_callbacks.ipynb #86cd24a6
 class EMA(Callback):
     "Exponential moving average of the generators (of all weights, if the model has none): used for validation, and kept at the end of `fit`"
     order = 56 # after `SampleGrid`, which must still see the average when it paints
@@ -64,6 +66,8 @@ class EMA(Callback):
     def before_validate(self): self._swap()
     def after_validate(self): self._swap()
     def after_fit(self): self.live.load_state_dict(self.average.module.state_dict())
+    def state_dict(self): return self.average.state_dict()
+    def load_state_dict(self, state): self.average.load_state_dict(state)
 
 # %% ../../nbs/training/12_callbacks.ipynb #45e03e9b
 class SampleGrid(Callback):
