@@ -164,7 +164,7 @@ def _forget(run): # a run in which nothing was saved
     for name in ('config.json', 'environment.json', '.lock'): (run/name).unlink(missing_ok=True)
     if not any(run.iterdir()): run.rmdir()
 
-# %% ../../nbs/training/13_train.ipynb #db472f23
+# %% ../../nbs/training/13_train.ipynb #7168029c
 class TensorBoard(Callback):
     "The log, and each twentieth batch's loss parts, for `tensorboard --logdir`"
     order = Checkpoint.order - 1
@@ -194,8 +194,12 @@ def _tracker(track): # f(run, config) -> callbacks. Asked for before anything is
     def callbacks(run, config):
         if not track: return []
         if track == 'tensorboard': return [TensorBoard(run/'events')]
+        class Wandb(WandbCallback):
+            def before_fit(self): # W&B has the configuration; fastai's own list trips over our learner's
+                self.learn.gather_args = dict
+                super().before_fit()
         wandb.init(project='cargan', dir=run, id=config['id'], resume='allow', config=config)
-        return [WandbCallback(log_preds=False)]
+        return [Wandb(log_preds=False)]
     return callbacks
 
 # %% ../../nbs/training/13_train.ipynb #7ce4b92e
