@@ -8,7 +8,7 @@ ini = ConfigParser(delimiters=['='])
 ini.read(here/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 lines = lambda key: [o for o in cfg[key].split('\n') if o.strip()]
-extras = {k: lines(f'{k}_requirements') for k in ('synth', 'video', 'scale', 'dev')}
+extras = {k: lines(f'{k}_requirements') for k in ('synth', 'video', 'scale', 'track', 'dev')}
 extras['dev'] += extras['synth'] + extras['video'] + extras['scale']
 
 setup(description=cfg['description'], keywords=cfg['keywords'].split(), author=cfg['author'], license=cfg['license'],

@@ -19,7 +19,7 @@ from fastcore.script import call_parse
 
 from ..data.audio import CarganError
 
-# %% ../../nbs/deploy/21_cli.ipynb #75bf93e3
+# %% ../../nbs/deploy/21_cli.ipynb #6a78b66c
 def command(f):
     "`call_parse` for a function whose `CarganError`s become one line and exit code 2"
     @wraps(f)
@@ -27,7 +27,7 @@ def command(f):
         no_bar_into_files()
         try: return f(*args, **kwargs)
         except CarganError as e: sys.exit(_fail(str(e)))
-        except KeyboardInterrupt: sys.exit(_fail('interrupted'))
+        except KeyboardInterrupt as e: sys.exit(_fail(str(e) or 'interrupted', 130)) # 128 + SIGINT, as a shell has it
         except OSError as e: sys.exit(_fail(f"{e.filename or 'writing'}: {e.strerror or e}"))
     return call_parse(run)
 
@@ -36,10 +36,10 @@ def no_bar_into_files():
     from fastprogress import fastprogress
     if not (sys.stdout.isatty() or fastprogress.IN_NOTEBOOK): fastprogress.NO_BAR, fastprogress.ConsoleProgressBar.fill = True, ''
 
-def _fail(message):
+def _fail(message, code=2):
     if rank := int(os.environ.get('RANK', 0)): time.sleep(3); message = f"process {rank}: {message}" # of several; the first one speaks first
     print(f"cargan: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return code
 
 # %% ../../nbs/deploy/21_cli.ipynb #118d774e
 def write_whole(
@@ -156,24 +156,30 @@ def cargan_prepare(
     print(report)
     if kind != 'sub-urmp': print(f"{report['pairs']} pairs in {out}; next: cargan-train {out}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #4c763040
+# %% ../../nbs/deploy/21_cli.ipynb #3f00348c
 @command
 def cargan_train(
-    data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
-    preset:str='small', # tiny, small, paper or official
-    run:str='runs/cargan', # the run folder
+    data:Annotated[str, dict(opt=False, nargs='?')]='', # a folder in Sub-URMP's layout, or a manifest (.txt); with --resume that of the run if not given
+    preset:str='', # tiny, small, paper or official; small if not given
+    run:str='', # the run folder to make; runs/cargan if not given
+    resume:str='', # a run folder to go on with; begun if there is none and DATA is given
     epochs:int=None, # of the GAN; the preset's if not given
-    seed:int=0, # of weights, order and augmentation
+    seed:int=None, # of weights, order and augmentation; 0 if not given
     cache:str='memory', # where the pairs are kept: memory, disk (more pairs than memory) or device (that of the GPU)
+    minutes:float=10., # between two checkpoints in the middle of an epoch; one follows each epoch
+    track:str='', # tensorboard or wandb
     json:str='' # write the facts here
 ):
-    "Train both classifiers and CAR-GAN; ends with RUN/bundle.safetensors"
+    "Train both classifiers and CAR-GAN; ends with RUN/bundle.safetensors. Stopped at any moment, it goes on with --resume RUN"
     from cargan.training.train import train
-    if (Path(run)/'bundle.safetensors').exists(): raise CarganError(f"{run}: holds a bundle already; choose another --run")
-    model = train(data, run, preset, epochs, seed, cache=cache)
+    if not (data or resume): raise CarganError("cargan-train needs DATA, or a run to go on with: --resume RUN")
+    if run and resume: raise CarganError(f"--run {run} and --resume {resume}: give one of them")
+    folder = Path(resume or run or 'runs/cargan')
+    done = bool(resume) and (folder/'bundle.safetensors').exists()
+    model = train(data or None, folder, preset or None, epochs, seed, cache=cache, resume=bool(resume), minutes=minutes, track=track)
     if int(os.environ.get('RANK', 0)): return # of several processes, the first reports
-    write_json(json, dict(run=run, preset=preset, seed=seed, **model.metrics))
-    print(f"trained: {Path(run)/'bundle.safetensors'}; next: cargan-evaluate {Path(run)/'bundle.safetensors'} {data}")
+    write_json(json, dict(run=str(folder), preset=preset, seed=seed, **model.metrics))
+    print(f"{'was finished already' if done else 'trained'}: {folder/'bundle.safetensors'}; next: cargan-evaluate {folder/'bundle.safetensors'} {data or 'DATA'}")
 
 # %% ../../nbs/deploy/21_cli.ipynb #6f11c8c9
 @command

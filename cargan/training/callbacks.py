@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .learner import show_stages
 
-# %% ../../nbs/training/12_callbacks.ipynb #4e916b62
+# %% ../../nbs/training/12_callbacks.ipynb #2781b0e2
 class LossParts(Callback):
     "Mean of each loss part over an epoch's training batches, as metrics; both losses' parts and the speed beside the progress bar"
     order = ProgressCallback.order + 1
@@ -45,6 +45,8 @@ class LossParts(Callback):
         rate, self.images, self.since = self.images/(now - self.since), 0, now
         return f"G: {g}  D {parts['d']:.2f}: {d}  {rate:.0f} images/s"
     def _mean(self, k): return lambda: float(self.sums[k])/max(self.n, 1)
+    def state_dict(self): return dict(sums=self.sums, n=self.n) # for checkpoints
+    def load_state_dict(self, state): self.sums, self.n = state['sums'], state['n']
 
 # %% ../../nbs/training/12_callbacks.ipynb #240d9085
 def warm_ema(
@@ -53,7 +55,7 @@ def warm_ema(
     "Exponential moving average whose memory grows with the number n of averaged steps"
     return lambda old, new, n: get_ema_multi_avg_fn(min(decay, (1 + int(n))/(10 + int(n))))(old, new, n)
 
-# %% ../../nbs/training/12_callbacks.ipynb #de9665b7
+# %% ../../nbs/training/12_callbacks.ipynb #63f86afc
 class EMA(Callback):
     "Exponential moving average of the generators (of all weights, if the model has none): used for validation, and kept at the end of `fit`"
     order = 56 # after `SampleGrid`, which must still see the average when it paints
@@ -76,6 +78,8 @@ class EMA(Callback):
     def before_validate(self): self._swap()
     def after_validate(self): self._swap()
     def after_fit(self): self.live.load_state_dict(self.average.module.state_dict())
+    def state_dict(self): return self.average.state_dict()
+    def load_state_dict(self, state): self.average.load_state_dict(state)
 
 # %% ../../nbs/training/12_callbacks.ipynb #c89cc89b
 def live_notebook()->bool: # is there a browser that can repaint an output?
