@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SUB_URMP_LABELS', 'Pair', 'find_pairs', 'check_split', 'Waveform', 'TensorLMS', 'undo_jet', 'ReadSound', 'as_sound',
-           'ReadImage', 'ToLMS', 'ToUnit', 'RoomAndLevel', 'Jitter', 'PairDL', 'pairs_dls']
+           'ReadImage', 'ToLMS', 'ToUnit', 'RoomAndLevel', 'Jitter', 'PairDL', 'pairs_dls', 'without']
 
-# %% ../../nbs/data/02_pairs.ipynb #49ac6bce
+# %% ../../nbs/data/02_pairs.ipynb #cafc2a36
 import random
 import warnings
 from collections import Counter
@@ -22,7 +22,7 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import FuncSplitter
 from fastai.torch_core import TensorBase, TensorImage, TensorImageBase, default_device
 from fastcore.basics import noop
-from fasttransform import Transform
+from fasttransform import Pipeline, Transform
 from PIL import Image, UnidentifiedImageError
 from torch.nn import functional as F
 
@@ -244,7 +244,7 @@ def _loader(cache, root, pairs, spec, device, cache_dir): # the class of the loa
     store = open_store(root, pairs, spec, cache_dir)
     return StoreDL, dict(store=store.to(device or default_device()) if cache == 'device' else store)
 
-# %% ../../nbs/data/02_pairs.ipynb #bf8cfdfb
+# %% ../../nbs/data/02_pairs.ipynb #f2146786
 def pairs_dls(
     root, # a folder in Sub-URMP's layout, or a manifest (.txt)
     spec:LMSSpec=LMSSpec(), # of the LMS; pictures get the same size
@@ -270,3 +270,14 @@ def pairs_dls(
     dls.train.rng, dls.spec = random.Random(seed), spec
     for dl in dls.loaders: dl.spec = spec
     return dls
+
+def without(
+    dls:DataLoaders, # of `pairs_dls`
+    kind:type # of batch transform: `RoomAndLevel`, `Jitter`
+)->DataLoaders:
+    "The same pairs, read once, without one kind of augmentation"
+    bare = lambda dl: dl.new(after_batch=Pipeline([t for t in dl.after_batch.fs if not isinstance(t, kind)]))
+    new = DataLoaders(*[bare(dl) for dl in dls.loaders])
+    new.train.rng, new.spec = random.Random(0), dls.spec
+    for dl in new.loaders: dl.spec = dls.spec
+    return new

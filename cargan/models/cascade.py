@@ -107,7 +107,7 @@ class Stages(NamedTuple):
     def detach(self): # the same without history, for the discriminator's step
         return Stages(*[None if t is None else t.detach() for t in self])
 
-# %% ../../nbs/models/09_cascade.ipynb #c36ff923
+# %% ../../nbs/models/09_cascade.ipynb #e2915ceb
 class CARGAN(nn.Module):
     "Sound and label in, two pictures out (paper, figure 1)"
     def __init__(self,
@@ -115,7 +115,8 @@ class CARGAN(nn.Module):
         labels, # the K labels, in order
         spec:LMSSpec|None=None, # of the LMS; as large as the preset's pictures if not given
         c:ImageClassifier|None=None, # the trained classifier; an untrained one if not given (for loading weights)
-        audio:AudioClassifier|None=None # the trained audio classifier, for sounds without label
+        audio:AudioClassifier|None=None, # the trained audio classifier, for sounds without label
+        encoder:SoundEncoder|None=None # for the option `code`; an untrained one if not given
     ):
         super().__init__()
         p = self.preset = get_preset(preset)
@@ -126,7 +127,7 @@ class CARGAN(nn.Module):
                                               dropout=p.dropout, n_code=p.code), p.init_std)
         self.g1 = unet(1 + k)
         self.g2 = unet(3 + k + p.g2_audio) if p.two_stages else None
-        self.encoder = SoundEncoder(p.code, p.size) if p.code else None
+        self.encoder = (encoder or SoundEncoder(p.code, p.size)) if p.code else None
         self.c = Frozen(c or ImageClassifier(k, p.backbone, size=p.classifier_size))
         self.audio = Frozen(audio or AudioClassifier(k))
 

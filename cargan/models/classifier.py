@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_body', 'ImageClassifier', 'body_and_head',
-           'AudioClassifier', 'SoundEncoder', 'ClassifyFrom', 'classifier_learner', 'Frozen']
+           'AudioClassifier', 'SoundEncoder', 'PictureFromSound', 'thumbnail_loss', 'encoder_learner', 'ClassifyFrom',
+           'classifier_learner', 'Frozen']
 
 # %% ../../nbs/models/08_classifier.ipynb #3d0b52f3
 from urllib.error import URLError
@@ -108,7 +109,7 @@ class AudioClassifier(nn.Module):
         x = x.mean(3)                                    # time: an average
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1))  # frequency: average and peak
 
-# %% ../../nbs/models/08_classifier.ipynb #8ef91951
+# %% ../../nbs/models/08_classifier.ipynb #22799eff
 class SoundEncoder(nn.Module):
     "A code of the sound, with level and pitch left in: for the bottom of the U-Nets (not in the paper)"
     def __init__(self,
@@ -117,7 +118,7 @@ class SoundEncoder(nn.Module):
         width:int=16 # channels of the first convolution
     ):
         super().__init__()
-        w = width
+        w, self.n_code = width, n_code
         self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 4*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(2*4*w*(size//8), n_code))
 
@@ -126,6 +127,30 @@ class SoundEncoder(nn.Module):
     )->torch.Tensor: # [B, n_code]
         x = self.body(lms)                               # [B, 4*width, S/8, S/16]
         return self.head(torch.cat([x.mean(3), x.amax(3)], 1))  # time: average and peak; frequency stays
+
+# %% ../../nbs/models/08_classifier.ipynb #34fd5658
+class PictureFromSound(Callback):
+    "Turn a batch (lms, label, image) into a batch for the encoder"
+    def before_batch(self): self.learn.xb = self.learn.xb[:1]
+
+def thumbnail_loss(
+    guess:torch.Tensor, # [B, 3*side*side]
+    image:torch.Tensor # [B, 3, S, S] in [-1, 1]
+)->torch.Tensor: # one number
+    "Mean squared difference between a guess and the picture, reduced to its size"
+    side = int((guess.shape[1]//3)**.5)
+    return F.mse_loss(guess, F.adaptive_avg_pool2d(image, side).flatten(1))
+
+def encoder_learner(
+    dls, # fastai `DataLoaders` of `pairs_dls`
+    encoder:SoundEncoder,
+    side:int=16, # of the thumbnails
+    cbs=None, # further callbacks
+    **kwargs # passed to fastai's `Learner`
+)->Learner:
+    "A fastai `Learner` that teaches `encoder` to say what the picture looks like"
+    return Learner(dls, nn.Sequential(encoder, nn.Linear(encoder.n_code, 3*side*side)), loss_func=thumbnail_loss,
+                   cbs=[PictureFromSound(), *L(cbs)], **kwargs)
 
 # %% ../../nbs/models/08_classifier.ipynb #069c0263
 class ClassifyFrom(Callback):

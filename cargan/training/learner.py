@@ -6,7 +6,7 @@
 __all__ = ['Players', 'g_and_d', 'CARGANLearner', 'HideLabel', 'SeenByC', 'final_l1', 'cargan_learner', 'show_stages',
            'PlayerLRFinder', 'plot_lr_find_players']
 
-# %% ../../nbs/training/11_learner.ipynb #bc1a6924
+# %% ../../nbs/training/11_learner.ipynb #4ec7b10d
 from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from fastcore.foundation import L
 from torch import nn
 
 from ..models.cascade import CARGAN, Stages, get_preset
-from ..models.classifier import AudioClassifier, ImageClassifier
+from ..models.classifier import AudioClassifier, ImageClassifier, SoundEncoder
 from ..models.discriminator import PatchGAN
 from ..models.generator import init_weights, planes
 from .losses import adversarial_loss, classification_loss, d_loss, g_loss, l1_loss
@@ -148,19 +148,20 @@ def final_l1(
     "L1 between the final and the real picture"
     return (stages.final - _plain(image)).abs().mean()
 
-# %% ../../nbs/training/11_learner.ipynb #4dbb4261
+# %% ../../nbs/training/11_learner.ipynb #42a7b0bf
 def cargan_learner(
     dls, # `DataLoaders` of `pairs_dls`
     preset='small', # a name out of `presets`, or a `Preset`
     c:ImageClassifier|None=None, # the trained classifier of pictures
     audio:AudioClassifier|None=None, # the trained classifier of sounds; only travels along
+    encoder:SoundEncoder|None=None, # the trained encoder, for presets with a `code`; it learns on with the generators
     cbs=None, # further callbacks
     **kwargs # passed to fastai's `Learner`
 )->CARGANLearner:
     "A learner for CAR-GAN. Raises `ValueError` without a trained C: a random one would teach nonsense"
     p = get_preset(preset)
     if c is None: raise ValueError("cargan_learner needs a trained classifier: c=classifier_learner(...).model, see chapter 8")
-    model = Players(CARGAN(p, dls.vocab, dls.spec, c=c, audio=audio))
+    model = Players(CARGAN(p, dls.vocab, dls.spec, c=c, audio=audio, encoder=encoder))
     adam = lambda groups, lr: OptimWrapper(groups, torch.optim.Adam, lr=p.lr_g, betas=p.betas)
     hide = [HideLabel(p.label_dropout)] if p.label_dropout else []
     return CARGANLearner(dls, model, loss_func=final_l1, opt_func=adam, lr=[p.lr_g, p.lr_d], splitter=g_and_d,
