@@ -156,7 +156,7 @@ def _begun(run, resume): # the configuration the run began with; {} for a new on
     if old: raise CarganError(f"{run}: holds an unfinished run; go on with: cargan-train --resume {run}; or choose another folder")
     return old
 
-# %% ../../nbs/training/13_train.ipynb #085082f0
+# %% ../../nbs/training/13_train.ipynb #4411227e
 @contextmanager
 def run_folder(
     run, # the run folder
@@ -173,14 +173,14 @@ def run_folder(
         yield old
     except Timeout: raise CarganError(f"{run}: another process is training here; wait for it, or stop it") from None
     except Interrupted: raise
-    except RunError as e:
-        if isinstance(e.__cause__, OSError): raise CarganError(f"{e}; make room, then {go_on}") from e
-        raise
-    except KeyboardInterrupt: raise Interrupted(f"stopped; {go_on}") from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {go_on}" if (run/'config.json').exists() else "stopped before there was anything to save") from None
     except OSError as e: raise CarganError(f"{e.filename or run}: {e.strerror or e}; what was saved is good; {go_on}") from e
-    finally:
+    except CarganError as e: # the data or the wishes were bad, or a disk is full
         if lock.is_locked and not old and not any(run.glob('*/*.safetensors')): _forget(run)
-        lock.release()
+        if isinstance(e, RunError) and isinstance(e.__cause__, OSError): raise CarganError(f"{e}; make room, then {go_on}") from e
+        raise
+    finally: lock.release()
 
 def _forget(run): # a run in which nothing was saved
     for name in ('config.json', 'environment.json', '.lock'): (run/name).unlink(missing_ok=True)
