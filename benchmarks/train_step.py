@@ -4,12 +4,16 @@ machine's matrix product that is reached.
 The rate of a 2048 x 2048 matrix product is measured in turn with the steps, on the same threads. Seconds times that rate are the
 step's *equivalents*: what the machine could have computed meanwhile, a figure that can be compared across machines. `--like-official`
 sets what the published code was measured with: 128 px, three-channel LMS, ngf 64, ndf 2, batch 4, ResNet50. It took 570
-GFLOP-equivalents and 3.55 GB. `--plain` undoes what makes ours faster, for comparison.
+GFLOP-equivalents and 3.55 GB. `--without` undoes what makes ours faster, one by one, and `--table` measures the step with all of it,
+without each, and without any, each in a process of its own.
 """
 import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +29,8 @@ from cargan.models.cascade import get_preset
 from cargan.models.classifier import ImageClassifier
 from cargan.training.learner import cargan_learner, keep_freed_memory
 
+GAINS = dict(fused='Adam in one kernel', folded="C's batch norms folded into its convolutions", channels_last='channels last in memory',
+             kept='freed memory kept for the next batch')
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
@@ -37,13 +43,13 @@ def seconds(f):
     return time.perf_counter() - start
 
 
-def training_step(preset, batch, compile=False, plain=False):
+def training_step(preset, batch, compile=False, without=()):
     "One batch, both steps, as a function, and its learner. C and the batch are random: they take the same time"
     c = ImageClassifier(len(SUB_URMP_LABELS), preset.backbone, size=preset.classifier_size)
     dls = SimpleNamespace(vocab=SUB_URMP_LABELS, spec=LMSSpec(size=preset.size), device=DEVICE)
     learn = cargan_learner(dls, preset, c=c, compile=compile)
     learn.model.to(DEVICE).train()
-    if plain: undo(learn, preset)
+    undo(learn, without)
     learn.create_opt()
     learn.training, size = True, preset.size
     image, lms = (torch.rand(batch, k, size, size, device=DEVICE)*2 - 1 for k in (3, 1))
@@ -54,11 +60,12 @@ def training_step(preset, batch, compile=False, plain=False):
     return step, learn
 
 
-def undo(learn, preset):
-    "Without fused Adam, channels last and the folded batch norms of C: what one would write first"
-    learn.model.to(memory_format=torch.contiguous_format)
-    learn.opt_func = lambda groups, lr: OptimWrapper(groups, torch.optim.Adam, lr=preset.lr_g, betas=preset.betas)
-    for frozen in (learn.model.cargan.c, learn.model.cargan.audio): frozen.__dict__['fast'] = frozen.model
+def undo(learn, without):
+    "Take gains away: what one would write first"
+    p, cargan = learn.preset, learn.model.cargan
+    if 'channels_last' in without: learn.model.to(memory_format=torch.contiguous_format)
+    if 'fused' in without: learn.opt_func = lambda groups, lr: OptimWrapper(groups, torch.optim.Adam, lr=p.lr_g, betas=p.betas)
+    if 'folded' in without: cargan.c.__dict__['fast'] = cargan.c.model
 
 
 def matrix_product(n=2048):
@@ -67,11 +74,11 @@ def matrix_product(n=2048):
     return lambda: a @ b, 2*n**3/1e9
 
 
-def measure(preset, batch, compile=False, plain=False, rounds=7):
+def measure(preset, batch, compile=False, without=(), rounds=7):
     "The report. Steps and matrix products take turns, so that both see the same machine"
     torch.manual_seed(0)
-    if not plain: keep_freed_memory()
-    step, learn = training_step(preset, batch, compile, plain)
+    if 'kept' not in without: keep_freed_memory()
+    step, learn = training_step(preset, batch, compile, without)
     warm = seconds(step)
     with FlopCounterMode(display=False) as counter: step() if not compile else None
     product, work = matrix_product()
@@ -81,10 +88,23 @@ def measure(preset, batch, compile=False, plain=False, rounds=7):
     gflop = counter.get_total_flops()/1e9
     peak = torch.cuda.max_memory_allocated()/2**20 if DEVICE.type == 'cuda' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**10
     return dict(size=preset.size, ngf=preset.ngf, ndf=preset.ndf, backbone=preset.backbone, batch=batch, precision=preset.precision,
-                compile=compile, plain=plain, threads=torch.get_num_threads(), first_seconds=round(warm, 2), seconds=round(took, 3),
+                compile=compile, without=list(without), threads=torch.get_num_threads(), first_seconds=round(warm, 2), seconds=round(took, 3),
                 images_per_second=round(batch/took, 1), gflop=round(gflop, 1), matmul_gflops=round(rate, 1), equivalents=round(took*rate, 1),
                 share=round(gflop/took/rate, 3), peak_mb=round(peak),
                 device=torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'cpu')
+
+
+def table(args):
+    "The step with everything, without each gain, and without any; rows for JSON"
+    own, rows = [a for a in sys.argv[1:] if a != '--table'], []
+    own = [a for i, a in enumerate(own) if a != '--json' and own[i - 1] != '--json']
+    for without in ([], *([g] for g in GAINS), list(GAINS)):
+        with tempfile.NamedTemporaryFile(suffix='.json') as f:
+            subprocess.run([sys.executable, __file__, *own, '--json', f.name, *(['--without', *without] if without else [])], check=True, stdout=subprocess.DEVNULL)
+            rows.append(json.loads(Path(f.name).read_text()))
+        r, name = rows[-1], 'all' if not without else 'none of them' if len(without) > 1 else f'without: {GAINS[without[0]]}'
+        print(f"{name:55} {r['seconds']:8} s  {r['equivalents']:8} equivalents  share {r['share']:.1%}  {r['peak_mb']} MB", flush=True)
+    return dict(command=f"python benchmarks/train_step.py {' '.join(sys.argv[1:])}", rows=rows)
 
 
 def main():
@@ -94,14 +114,15 @@ def main():
     parser.add_argument('--like-official', action='store_true', help='the sizes the published code was measured with')
     parser.add_argument('--precision', default='auto', choices=['auto', 'float32', 'bf16'])
     parser.add_argument('--compile', action='store_true', help='torch.compile; the first step then has its cost')
-    parser.add_argument('--plain', action='store_true', help='without what makes the step faster')
+    parser.add_argument('--without', nargs='*', default=[], choices=list(GAINS), help='gains to take away')
+    parser.add_argument('--table', action='store_true', help='each gain taken away in turn')
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--json', help='write the numbers here')
     args = parser.parse_args()
-    if DEVICE.type == 'cuda' and not args.plain: torch.set_float32_matmul_precision('high')
+    if DEVICE.type == 'cuda': torch.set_float32_matmul_precision('high')
     preset = get_preset('official' if args.like_official else args.preset, pretrained=False, precision=args.precision)
-    report = measure(preset, args.batch or preset.batch, args.compile, args.plain, args.rounds)
-    for k, v in report.items(): print(f'{k:20} {v}')
+    report = table(args) if args.table else measure(preset, args.batch or preset.batch, args.compile, args.without, args.rounds)
+    for k, v in () if args.table else report.items(): print(f'{k:20} {v}')
     if args.json: write_json(args.json, report)
 
 
