@@ -135,6 +135,7 @@ def test_from_data_to_picture(sh, tmp_path):
     assert rc == 0, err
     report = json.loads((tmp_path/'report.json').read_text())
     assert report['n'] > 0 and 0 <= report['accuracy_label_predicted'] <= 1 and 'accuracy_label_given' in out
+    assert report['listening_performer_real'] > 1/6 and 'pitch_within' in out # the data knows what was played
     sound = next((tmp_path/'data'/'chunk').rglob('*.wav'))
     rc, _, err = sh('cargan-demo', '--audio', sound, '--out', 'page.png', cwd=tmp_path)
     assert rc == 0 and Image.open(tmp_path/'page.png').size[0] > 500, err

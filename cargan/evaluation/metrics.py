@@ -15,17 +15,18 @@ from ..data.audio import CarganError
 from ..models.cascade import CARGAN
 from ..models.classifier import ImageClassifier, classifier_learner
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #a8e9181f
+# %% ../../nbs/evaluation/14_metrics.ipynb #e9e9f888
 def bootstrap_interval(
-    right, # [N] booleans: was the answer right?
+    right, # [N] booleans: was the answer right? Or [N, ...] rows of numbers
     level:float=.95, # of the interval
     draws:int=1000, # resamples
-    seed:int=0 # of the resampling
+    seed:int=0, # of the resampling
+    statistic=np.mean # rows to one number
 )->tuple[float, float]: # lower and upper end
-    "Percentile bootstrap interval of a share"
-    right = np.asarray(right, dtype=float)
-    means = np.random.default_rng(seed).choice(right, (draws, len(right))).mean(1)
-    return tuple(np.quantile(means, [(1 - level)/2, (1 + level)/2]).round(4).tolist())
+    "Percentile bootstrap interval of a share, or of any `statistic` of the rows"
+    right, rng = np.asarray(right, dtype=float), np.random.default_rng(seed)
+    drawn = [statistic(right[rng.integers(0, len(right), len(right))]) for _ in range(draws)]
+    return tuple(np.quantile(drawn, [(1 - level)/2, (1 + level)/2]).round(4).tolist())
 
 # %% ../../nbs/evaluation/14_metrics.ipynb #47661a33
 def train_judge(
