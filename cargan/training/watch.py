@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['SIGNS', 'd_scale', 'spread', 'stage2_use', 'd_wins', 'd_loses', 'collapse', 'stage2_idle', 'gamma_stuck', 'Watch']
 
-# %% ../../nbs/training/12_watch.ipynb #1d92b6f3
-import os
+# %% ../../nbs/training/12_watch.ipynb #29f50885
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Preset, Stages
+from .checkpoints import write_synced
 
 # %% ../../nbs/training/12_watch.ipynb #b89b0a54
 def d_scale(
@@ -139,7 +139,7 @@ def after_batch(self:Watch):
     self.sums = {k: v + self.learn.parts[k] for k, v in self.sums.items()}
     self.n, self.step = self.n + 1, self.step + 1
 
-# %% ../../nbs/training/12_watch.ipynb #e284c469
+# %% ../../nbs/training/12_watch.ipynb #ed5588ee
 @patch
 @torch.no_grad()
 def after_validate(self:Watch):
@@ -154,6 +154,7 @@ def after_validate(self:Watch):
     self.rows.append(dict(epoch=self.epoch, step=self.step, **{k: float(v)/self.n for k, v in self.sums.items()}, spread=all_,
                           spread_label=one, follows=follows, differs=differs, gamma=gamma))
 
+# %% ../../nbs/training/12_watch.ipynb #9207902f
 @patch
 def after_epoch(self:Watch):
     "Say what is new"
@@ -162,11 +163,4 @@ def after_epoch(self:Watch):
     for name, m in new.items():
         self.said[name] = f'epoch {self.epoch}: {m}'
         print(f'Watch, {self.said[name]}')
-    if new and self.file: self._write()
-
-@patch
-def _write(self:Watch):
-    self.file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = self.file.with_name(f'.{self.file.name}.tmp')
-    tmp.write_text('\n'.join(self.said.values()) + '\n')
-    os.replace(tmp, self.file)
+    if new and self.file: write_synced(self.file, ('\n'.join(self.said.values()) + '\n').encode())
