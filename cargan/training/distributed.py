@@ -91,7 +91,7 @@ def swap_norms(
     for m in model.modules():
         if type(m) is old: m.__class__ = new
 
-# %% ../../nbs/training/12_distributed.ipynb #6d48dea6
+# %% ../../nbs/training/12_distributed.ipynb #cfe6de31
 class Together(Callback):
     "Several processes, one batch: same start, shares of each batch, the whole batch's gradients, batch norms and figures"
     order = TrainEvalCallback.order + 1
@@ -105,16 +105,22 @@ class Together(Callback):
             raise CarganError(f"a batch of {bs} pairs cannot be shared equally by {num_distrib()} processes; start another number of them")
         for t in self.learn.model.state_dict().values(): dist.broadcast(t, 0)
         swap_norms(self.learn.model, nn.BatchNorm2d, SyncNorm)
-    def before_step(self):
-        grads = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
-        for g, mean in zip(grads, _mean(torch.cat([g.flatten() for g in grads])).split([g.numel() for g in grads])): g.copy_(mean.view_as(g))
-    def after_fit(self): swap_norms(self.learn.model, SyncNorm, nn.BatchNorm2d)
+    def after_fit(self):
+        swap_norms(self.learn.model, SyncNorm, nn.BatchNorm2d)
+        dist.barrier() # nobody leaves before process 0 has written
 
+# %% ../../nbs/training/12_distributed.ipynb #f78eaadb
 def _mean(t): # over processes, in place
     dist.all_reduce(t)
     return t.div_(num_distrib())
 
-# %% ../../nbs/training/12_distributed.ipynb #24e85429
+@patch
+def before_step(self:Together):
+    grads = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
+    means = _mean(torch.cat([g.flatten() for g in grads])).split([g.numel() for g in grads])
+    for g, mean in zip(grads, means): g.copy_(mean.view_as(g))
+
+# %% ../../nbs/training/12_distributed.ipynb #e6ad128b
 @patch
 def before_train(self:Together):
     opt = getattr(self.opt, 'opt', self.opt).state.values()
@@ -129,11 +135,18 @@ def before_train(self:Together):
 @patch
 def before_validate(self:Together): self.learn.dl = share_dl(self.learn.dl, whole=True)
 
+# %% ../../nbs/training/12_distributed.ipynb #46bdbebc
 @patch
 def after_loss(self:Together):
     parts = getattr(self.learn, 'parts', None)
-    if self.training and parts: self.learn.parts = dict(zip(parts, _mean(torch.stack(list(parts.values())))))
+    if not (self.training and parts): return
+    stop = getattr(getattr(self.learn, 'checkpoint', None), 'stop', None)
+    wish = torch.full_like(self.learn.parts['d'], bool(stop and stop.wished))
+    *means, wishes = _mean(torch.stack([*parts.values(), wish]))
+    self.learn.parts = dict(zip(parts, means))
+    if stop and wishes > 0: stop.asked = True
 
+# %% ../../nbs/training/12_distributed.ipynb #942c3f50
 @patch
 def after_validate(self:Together):
     for m in [self.recorder.loss, *self.learn.metrics]:
