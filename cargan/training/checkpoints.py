@@ -112,7 +112,7 @@ def latest_state(
         return state
     if damaged: raise RunError(f"{damaged[0]}: damaged, and no other is intact; remove {Path(folder)} to begin its part of the run again")
 
-# %% ../../nbs/training/12_checkpoints.ipynb #674ef660
+# %% ../../nbs/training/12_checkpoints.ipynb #411b4058
 def _drawing(dl): # the transforms that draw
     return [t for t in dl.after_batch.fs if isinstance(getattr(t, 'rng', None), torch.Generator)]
 
@@ -125,6 +125,7 @@ def get_randomness(
     state = dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state(), cuda=cuda)
     return state if dl is None else {**state, 'loader': dl.rng.getstate(), 'transforms': [t.rng.get_state() for t in _drawing(dl)]}
 
+# %% ../../nbs/training/12_checkpoints.ipynb #586e5483
 def set_randomness(
     state:dict, # of `get_randomness`, also one that was written and read
     dl=None # a training loader, to set its generators too

@@ -156,7 +156,7 @@ def after_validate(self:Together):
         dist.all_reduce(sums)
         for k, v in zip(names, sums.tolist()): setattr(m, k, v)
 
-# %% ../../nbs/training/12_distributed.ipynb #009a5508
+# %% ../../nbs/training/12_distributed.ipynb #1c82ee22
 def distributed(
     f # a function that trains, run by each process
 ): # the same, in a process group if there are several
@@ -178,6 +178,7 @@ def distributed(
         return result
     return run
 
+# %% ../../nbs/training/12_distributed.ipynb #1adea266
 def _is_lost(e): return isinstance(e, dist.DistError) or 'gloo' in str(e)
 def _leave():
     if dist.is_initialized(): dist.destroy_process_group()
