@@ -33,7 +33,7 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #a5d5b3f9
+# %% ../../nbs/models/09_cascade.ipynb #26e4de76
 @dataclass(frozen=True)
 class Preset:
     "A full set of choices. Defaults: the paper's where it says, but for `init_std` and `saturating`; ours where it leaves things open"
@@ -47,6 +47,7 @@ class Preset:
     attention_kind:str='sagan' # 'sagan', or 'published' with its scrambled value map
     residue:bool=True # residue label for stage 2 (off: model C, zeros instead)
     two_stages:bool=True # is there a stage 2? (off: model D)
+    lms_channels:int=1 # 3: the LMS thrice, as wide as the published code's, a colour picture
     g2_audio:bool=False # G2 sees the LMS as well (published code)
     code:int=0 # numbers of a code of the sound for the bottom of both U-Nets; 0: none, as in the paper
     dropout:float=.5 # in two inner blocks of the generators, in training only
@@ -71,11 +72,12 @@ class Preset:
     decay_epochs:int=0 # the last epochs in which the learning rates go linearly to 0
     ema:float=0. # decay of the moving average of the generators' weights, a step; 0: none
     jitter:bool=True # pictures enlarged and cropped at random in training
+    precision:str='auto' # of the networks in training: 'float32', 'bf16', or 'auto': bf16 on a GPU that has it
 
-# %% ../../nbs/models/09_cascade.ipynb #8760a67f
+# %% ../../nbs/models/09_cascade.ipynb #d9f76baa
 presets = dict(
     paper=Preset(),
-    official=Preset(size=128, ndf=2, attention_kind='published', g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
+    official=Preset(size=128, ndf=2, attention_kind='published', lms_channels=3, g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
         batch=4, epochs=300, decay_epochs=100, published_cls=True, published_d=True, d_first=True, classifier_size=None),
     small=Preset(size=64, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=12,
         lr_g=1e-3, lr_d=2e-4, decay_epochs=3, betas=(.5, .999), label_dropout=.5, ema=.995, dropout=0., jitter=False, code=128),
@@ -107,7 +109,7 @@ class Stages(NamedTuple):
     def detach(self): # the same without history, for the discriminator's step
         return Stages(*[None if t is None else t.detach() for t in self])
 
-# %% ../../nbs/models/09_cascade.ipynb #e2915ceb
+# %% ../../nbs/models/09_cascade.ipynb #34ab1b65
 class CARGAN(nn.Module):
     "Sound and label in, two pictures out (paper, figure 1)"
     def __init__(self,
@@ -125,8 +127,8 @@ class CARGAN(nn.Module):
         k = len(self.labels)
         unet = lambda n_in: init_weights(UNet(n_in, 3, p.size, p.ngf, attention=p.attention, attention_kind=p.attention_kind,
                                               dropout=p.dropout, n_code=p.code), p.init_std)
-        self.g1 = unet(1 + k)
-        self.g2 = unet(3 + k + p.g2_audio) if p.two_stages else None
+        self.g1 = unet(p.lms_channels + k)
+        self.g2 = unet(3 + k + p.g2_audio*p.lms_channels) if p.two_stages else None
         self.encoder = (encoder or SoundEncoder(p.code, p.size)) if p.code else None
         self.c = Frozen(c or ImageClassifier(k, p.backbone, size=p.classifier_size))
         self.audio = Frozen(audio or AudioClassifier(k))
@@ -140,6 +142,8 @@ class CARGAN(nn.Module):
     )->torch.Tensor: # [B, K]
         return F.one_hot(label.long(), len(self.labels)).float() if label.dim() == 1 else label
 
+    def wide(self, lms): return lms.expand(-1, self.preset.lms_channels, -1, -1) # the same, as often as the networks want it
+
     def forward(self,
         lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
         label:torch.Tensor, # [B] indices or [B, K] one-hot
@@ -148,7 +152,7 @@ class CARGAN(nn.Module):
         label, s = self.one_hot(label), self.preset.size
         seen = label if shown is None else label*shown[:, None]
         code = None if self.encoder is None else self.encoder(lms)
-        stage1 = self.g1(torch.cat([lms, planes(seen, s)], 1), code)
+        stage1 = self.g1(torch.cat([self.wide(lms), planes(seen, s)], 1), code)
         logits = self.c(stage1)
         residue = residue_label(label, logits)
         stage2 = None if self.g2 is None else self.refine(stage1, residue, lms, code)
@@ -162,7 +166,7 @@ class CARGAN(nn.Module):
     )->torch.Tensor: # [B, 3, S, S]
         "Stage 2: G2(I', L_r), eq. 1"
         told = residue if self.preset.residue else torch.zeros_like(residue)
-        sound = [lms] if self.preset.g2_audio else []
+        sound = [self.wide(lms)] if self.preset.g2_audio else []
         return self.g2(torch.cat([stage1, *sound, planes(told, self.preset.size)], 1), code)
 
 # %% ../../nbs/models/09_cascade.ipynb #f70bd284

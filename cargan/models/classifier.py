@@ -7,7 +7,8 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_
            'AudioClassifier', 'SoundEncoder', 'PictureFromSound', 'thumbnail_loss', 'encoder_learner', 'ClassifyFrom',
            'classifier_learner', 'Frozen']
 
-# %% ../../nbs/models/08_classifier.ipynb #3d0b52f3
+# %% ../../nbs/models/08_classifier.ipynb #a6cdaa51
+from copy import copy
 from urllib.error import URLError
 
 import fastai.callback.progress # the bar
@@ -19,6 +20,7 @@ from fastai.metrics import accuracy
 from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 
 from ..data.audio import CarganError
@@ -173,7 +175,7 @@ def classifier_learner(
     return Learner(dls, model, loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
                    splitter=body_and_head, cbs=[ClassifyFrom(what), *L(cbs)], **kwargs)
 
-# %% ../../nbs/models/08_classifier.ipynb #6753de5e
+# %% ../../nbs/models/08_classifier.ipynb #35447b0d
 class Frozen(nn.Module):
     "A network that never learns: no gradients for its weights, always in `eval` mode; gradients pass through to its input"
     def __init__(self,
@@ -182,5 +184,17 @@ class Frozen(nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.model.zero_grad()                         # drops what its own training left
+        self.fast = None
+        self.register_load_state_dict_post_hook(lambda self, keys: setattr(self, 'fast', None))
     def train(self, mode=True): return super().train(False)
-    def forward(self, x): return self.model(x)
+    def _apply(self, fn, recurse=True): # the weights move, or change their type
+        self.fast = None
+        return super()._apply(fn, recurse)
+    def forward(self, x):
+        if self.fast is None: self.__dict__['fast'] = _fold(self.model)  # not a submodule: it is not saved
+        return self.fast(x)
+
+def _fold(model): # the same network, its body's batch norms folded into the convolutions before them
+    twin = copy(model)
+    twin._modules = {**model._modules, 'body': fuse(model.body)} if hasattr(model, 'body') else model._modules
+    return twin
