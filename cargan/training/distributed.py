@@ -81,15 +81,15 @@ class SyncNorm(nn.SyncBatchNorm):
             self.running_var.lerp_(var.detach()*n/(n - 1), self.momentum)
         return x*wide((var + self.eps).rsqrt()*self.weight) + wide(self.bias)
 
-# %% ../../nbs/training/12_distributed.ipynb #6a8c8d0d
+# %% ../../nbs/training/12_distributed.ipynb #0bfec5bc
 def swap_norms(
     model:nn.Module, # is changed
     old, # a class of layers
     new # and what they should be instead
 ):
-    "Make each layer of the class `old` one of the class `new`; weights and averages stay"
+    "Make each layer of the class `old` that learns one of the class `new`; weights and averages stay"
     for m in model.modules():
-        if type(m) is old: m.__class__ = new
+        if type(m) is old and m.weight.requires_grad: m.__class__ = new
 
 # %% ../../nbs/training/12_distributed.ipynb #cfe6de31
 class Together(Callback):
