@@ -57,16 +57,21 @@ class Killed(Callback):
         if self.training and self.iter == 2 and int(os.environ.get('RANK', 0)) == 1: os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed(data, run):
-    "`train`, until one of the processes is killed"
+class Asked(Callback):
+    "SIGTERM for process 1 alone, in its third batch"
+    def before_batch(self):
+        if self.training and self.train_iter == 2 and int(os.environ.get('RANK', 0)) == 1: os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train_command(data, run, cbs=(), epochs=3, **wishes):
+    "`train` as a command, with untrained classifiers"
     from cargan.deploy.cli import command
-    from cargan.data.pairs import pairs_dls
-    from cargan.data.audio import LMSSpec
     from cargan.models.classifier import AudioClassifier, ImageClassifier
     from cargan.training.train import train
-    def cargan_train_killed(): train(data, run, 'tiny', 3, classifiers=(ImageClassifier(13, 'light'), AudioClassifier(13)), cbs=[Killed()])
+    set_seed(0)
+    def cargan_train(): train(data, run, 'tiny', epochs, classifiers=(ImageClassifier(13, 'light'), AudioClassifier(13)), cbs=cbs, **wishes)
     sys.argv = sys.argv[:1]
-    command(cargan_train_killed)()
+    command(cargan_train)()
 
 
 CASES = dict(attention=dict(), plain=dict(attention=False), single=dict(wide=False), d_first=dict(d_first=True))
@@ -74,6 +79,8 @@ CASES = dict(attention=dict(), plain=dict(attention=False), single=dict(wide=Fal
 if __name__ == '__main__':
     torch.set_num_threads(1)
     what, data, out = sys.argv[1:]
-    if what == 'killed': killed(data, out)
+    if what == 'killed': train_command(data, out, [Killed()])
+    elif what == 'asked': train_command(data, out, [Asked()], epochs=1)
+    elif what == 'go on': train_command(data, out, epochs=1, resume=True)
     else:
         for name, wishes in CASES.items(): few_steps(data, f'{out}_{name}.pt', **wishes)

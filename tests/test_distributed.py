@@ -85,17 +85,32 @@ def test_killed(synth, tmp_path):
     assert rc != 0 and time.time() - clock < 300
     assert 'rank      : 1' in err.split('Root Cause')[1] and 'exitcode  : -9' in err.split('Root Cause')[1], err
     assert all('another process' in l for l in said(err)) and len(said(err)) <= 1, err # the launcher may have been quicker
-    assert not (tmp_path/'run'/'bundle.safetensors').exists() and not list((tmp_path/'run').rglob('.*'))
+    assert not (tmp_path/'run'/'bundle.safetensors').exists() and not list((tmp_path/'run').rglob('.*.tmp'))
+    assert not alive(str(tmp_path))
+
+
+def two(what, *args):
+    "Both processes of one_batch.py, without a launcher, as on two machines"
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+    place = dict(WORLD_SIZE='2', LOCAL_WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    with ThreadPoolExecutor(2) as pool:
+        return pool.map(lambda rank: start(sys.executable, HERE/'one_batch.py', what, *args, RANK=rank, LOCAL_RANK=rank, **place), '01')
+
+
+def test_asked_to_stop(synth, tmp_path):
+    "One of two gets a SIGTERM: both stop after the same batch, and go on to the same bundle, byte for byte"
+    for rc, _, err in two('asked', synth, tmp_path/'run'):
+        assert rc == 130 and len(said(err)) == 1 and f"stopped and saved; go on with: cargan-train --resume {tmp_path/'run'}" in err, err
+    assert [p.name[:21] for p in (tmp_path/'run'/'checkpoints').iterdir()] == ['epoch0000-batch000003']
+    for run in ('run', 'whole'):
+        for rc, _, err in two('go on', synth, tmp_path/run): assert rc == 0, err
+    assert (tmp_path/'run'/'bundle.safetensors').read_bytes() == (tmp_path/'whole'/'bundle.safetensors').read_bytes()
     assert not alive(str(tmp_path))
 
 
 def test_killed_without_launcher(synth, tmp_path):
     "As on another machine, where no launcher ends the survivor: it ends by itself, with one line and exit code 2"
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    place = dict(WORLD_SIZE='2', LOCAL_WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    command = sys.executable, HERE/'one_batch.py', 'killed', synth, tmp_path/'run'
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda rank: start(*command, RANK=rank, LOCAL_RANK=rank, **place), '01')
+    first, second = two('killed', synth, tmp_path/'run')
     assert second[0] == -signal.SIGKILL
     assert first[0] == 2 and len(said(first[2])) == 1 and 'another process' in first[2] and 'Traceback' not in first[2], first
     assert not alive(str(tmp_path))
@@ -107,7 +122,8 @@ def test_command(synth, tmp_path, launcher, cache):
     rc, out, err = start(*launcher, Path(sys.executable).parent/'cargan-train', synth, '--preset', 'tiny', '--run', tmp_path/'run',
                          '--cache', cache, CARGAN_CACHE=str(tmp_path/'cache'))
     assert rc == 0, err[-3000:]
-    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == ['bundle.safetensors', 'config.json', 'log.csv', 'samples']
+    assert sorted(p.name for p in (tmp_path/'run').iterdir() if p.name != '.lock') == [
+        'bundle.safetensors', 'checkpoints', 'classifiers', 'config.json', 'environment.json', 'log.csv', 'samples']
     assert out.count('trained: ') == 1 and len(pd.read_csv(tmp_path/'run'/'log.csv')) == 1
     assert len([p for p in tmp_path.glob('cache/*') if not p.name.startswith('.')]) == (cache == 'disk')
     from cargan.models.cascade import CARGAN

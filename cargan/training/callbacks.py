@@ -81,11 +81,12 @@ class EMA(Callback):
     def state_dict(self): return self.average.state_dict()
     def load_state_dict(self, state): self.average.load_state_dict(state)
 
-# %% ../../nbs/training/12_callbacks.ipynb #c89cc89b
+# %% ../../nbs/training/12_callbacks.ipynb #41f6e61e
 def live_notebook()->bool: # is there a browser that can repaint an output?
     "Does this run in Jupyter's or Colab's kernel?"
     return any(c.__name__ == 'ZMQInteractiveShell' for c in type(get_ipython()).__mro__)
 
+# %% ../../nbs/training/12_callbacks.ipynb #173fb72a
 class SampleGrid(Callback):
     "After each epoch, paint the same validation clips, write the grid to `folder`, and refresh it in a live notebook"
     order = 55 # after the validation, before the average is swapped out again

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RunError', 'write_synced', 'write_state', 'read_state', 'latest_state', 'get_randomness', 'set_randomness', 'reseed',
-           'Checkpoint', 'RunLog', 'Interrupted', 'StopSignals']
+           'Checkpoint', 'RunLog', 'StopSignals']
 
-# %% ../../nbs/training/12_checkpoints.ipynb #2c71a47f
+# %% ../../nbs/training/12_checkpoints.ipynb #bfc5532d
 import hashlib
 import json
 import os
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.progress import CSVLogger
-from fastai.torch_core import rank_distrib, set_seed
+from fastai.torch_core import num_distrib, rank_distrib, set_seed
 from fastcore.basics import patch
 from fastcore.foundation import L
 from safetensors import SafetensorError
@@ -112,7 +112,7 @@ def latest_state(
         return state
     if damaged: raise RunError(f"{damaged[0]}: damaged, and no other is intact; remove {Path(folder)} to begin its part of the run again")
 
-# %% ../../nbs/training/12_checkpoints.ipynb #e6f8fd00
+# %% ../../nbs/training/12_checkpoints.ipynb #411b4058
 def _drawing(dl): # the transforms that draw
     return [t for t in dl.after_batch.fs if isinstance(getattr(t, 'rng', None), torch.Generator)]
 
@@ -125,6 +125,7 @@ def get_randomness(
     state = dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state(), cuda=cuda)
     return state if dl is None else {**state, 'loader': dl.rng.getstate(), 'transforms': [t.rng.get_state() for t in _drawing(dl)]}
 
+# %% ../../nbs/training/12_checkpoints.ipynb #586e5483
 def set_randomness(
     state:dict, # of `get_randomness`, also one that was written and read
     dl=None # a training loader, to set its generators too
@@ -139,6 +140,7 @@ def set_randomness(
     dl.rng.setstate(python(state['loader']))
     for t, s in zip(_drawing(dl), state['transforms']): t.rng.set_state(s)
 
+# %% ../../nbs/training/12_checkpoints.ipynb #b410efbd
 def reseed(
     dls, # `DataLoaders` of `pairs_dls`
     seed:int # of everything
@@ -190,7 +192,7 @@ class Checkpoint(Callback):
     def _others(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
     def _stopping(self): return self.stop is not None and self.stop.asked
 
-# %% ../../nbs/training/12_checkpoints.ipynb #4fa60b3e
+# %% ../../nbs/training/12_checkpoints.ipynb #5cca9277
 @patch
 def save(self:Checkpoint,
     epoch:int, # the epoch to go on with
@@ -211,6 +213,7 @@ def save(self:Checkpoint,
             if p not in keep and not (self.best and p.name.startswith(self.best[1])): p.unlink(missing_ok=True)
     self.clock = time.monotonic()
 
+# %% ../../nbs/training/12_checkpoints.ipynb #45b4b2a1
 @patch
 def look(self:Checkpoint):
     "Raise `RunError` if a loss part has been NaN or infinite"
@@ -240,7 +243,7 @@ def after_epoch(self:Checkpoint):
     self.save(self.epoch + 1, 0)
     if self._stopping(): raise CancelFitException
 
-# %% ../../nbs/training/12_checkpoints.ipynb #b89a7c78
+# %% ../../nbs/training/12_checkpoints.ipynb #2c0fadbf
 @patch
 def before_fit(self:Checkpoint):
     self.learn.first_epoch, self.waiting, self.bad, self.clock = 0, None, None, time.monotonic()
@@ -259,6 +262,7 @@ def _restore(self:Checkpoint, s):
     for k, cb in self._others().items(): cb.load_state_dict(s['callbacks'][k])
     self.best, self.learn.train_iter, self.learn.pct_train = s['best'], s['train_iter'], s['pct_train']
 
+# %% ../../nbs/training/12_checkpoints.ipynb #033b12f6
 @patch
 def before_train(self:Checkpoint):
     s, self.waiting = self.waiting, None
@@ -295,20 +299,18 @@ class RunLog(CSVLogger):
     def load_state_dict(self, state):
         for row in state['rows']: self._write_line(row)
 
-# %% ../../nbs/training/12_checkpoints.ipynb #46a45b53
-class Interrupted(KeyboardInterrupt):
-    "A run was asked to stop; says how to go on"
-    code = 130
-
+# %% ../../nbs/training/12_checkpoints.ipynb #58762c5c
 class StopSignals:
-    "While in this context SIGINT and SIGTERM are wishes (`asked`), and the second is a `KeyboardInterrupt`"
+    "While in this context SIGINT and SIGTERM are wishes to stop, and the second is a `KeyboardInterrupt`"
     def __enter__(self):
-        self.asked, self.old = None, {}
+        self.wished = self.asked = None # the signal that came; and when all processes know of one
+        self.old = {}
         if threading.current_thread() is threading.main_thread(): # others may not set handlers
             self.old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
     def _ask(self, signum, frame):
-        if self.asked: raise KeyboardInterrupt
-        self.asked = signum
+        if self.wished: raise KeyboardInterrupt
+        self.wished = signum
+        if num_distrib() <= 1: self.asked = signum
     def __exit__(self, *_):
         for s, handler in self.old.items(): signal.signal(s, handler or signal.SIG_DFL)

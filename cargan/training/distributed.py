@@ -81,17 +81,17 @@ class SyncNorm(nn.SyncBatchNorm):
             self.running_var.lerp_(var.detach()*n/(n - 1), self.momentum)
         return x*wide((var + self.eps).rsqrt()*self.weight) + wide(self.bias)
 
-# %% ../../nbs/training/12_distributed.ipynb #6a8c8d0d
+# %% ../../nbs/training/12_distributed.ipynb #0bfec5bc
 def swap_norms(
     model:nn.Module, # is changed
     old, # a class of layers
     new # and what they should be instead
 ):
-    "Make each layer of the class `old` one of the class `new`; weights and averages stay"
+    "Make each layer of the class `old` that learns one of the class `new`; weights and averages stay"
     for m in model.modules():
-        if type(m) is old: m.__class__ = new
+        if type(m) is old and m.weight.requires_grad: m.__class__ = new
 
-# %% ../../nbs/training/12_distributed.ipynb #6d48dea6
+# %% ../../nbs/training/12_distributed.ipynb #cfe6de31
 class Together(Callback):
     "Several processes, one batch: same start, shares of each batch, the whole batch's gradients, batch norms and figures"
     order = TrainEvalCallback.order + 1
@@ -105,16 +105,22 @@ class Together(Callback):
             raise CarganError(f"a batch of {bs} pairs cannot be shared equally by {num_distrib()} processes; start another number of them")
         for t in self.learn.model.state_dict().values(): dist.broadcast(t, 0)
         swap_norms(self.learn.model, nn.BatchNorm2d, SyncNorm)
-    def before_step(self):
-        grads = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
-        for g, mean in zip(grads, _mean(torch.cat([g.flatten() for g in grads])).split([g.numel() for g in grads])): g.copy_(mean.view_as(g))
-    def after_fit(self): swap_norms(self.learn.model, SyncNorm, nn.BatchNorm2d)
+    def after_fit(self):
+        swap_norms(self.learn.model, SyncNorm, nn.BatchNorm2d)
+        dist.barrier() # nobody leaves before process 0 has written
 
+# %% ../../nbs/training/12_distributed.ipynb #f78eaadb
 def _mean(t): # over processes, in place
     dist.all_reduce(t)
     return t.div_(num_distrib())
 
-# %% ../../nbs/training/12_distributed.ipynb #24e85429
+@patch
+def before_step(self:Together):
+    grads = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
+    means = _mean(torch.cat([g.flatten() for g in grads])).split([g.numel() for g in grads])
+    for g, mean in zip(grads, means): g.copy_(mean.view_as(g))
+
+# %% ../../nbs/training/12_distributed.ipynb #e6ad128b
 @patch
 def before_train(self:Together):
     opt = getattr(self.opt, 'opt', self.opt).state.values()
@@ -129,11 +135,18 @@ def before_train(self:Together):
 @patch
 def before_validate(self:Together): self.learn.dl = share_dl(self.learn.dl, whole=True)
 
+# %% ../../nbs/training/12_distributed.ipynb #46bdbebc
 @patch
 def after_loss(self:Together):
     parts = getattr(self.learn, 'parts', None)
-    if self.training and parts: self.learn.parts = dict(zip(parts, _mean(torch.stack(list(parts.values())))))
+    if not (self.training and parts): return
+    stop = getattr(getattr(self.learn, 'checkpoint', None), 'stop', None)
+    wish = torch.full_like(self.learn.parts['d'], bool(stop and stop.wished))
+    *means, wishes = _mean(torch.stack([*parts.values(), wish]))
+    self.learn.parts = dict(zip(parts, means))
+    if stop and wishes > 0: stop.asked = True
 
+# %% ../../nbs/training/12_distributed.ipynb #942c3f50
 @patch
 def after_validate(self:Together):
     for m in [self.recorder.loss, *self.learn.metrics]:
@@ -143,7 +156,7 @@ def after_validate(self:Together):
         dist.all_reduce(sums)
         for k, v in zip(names, sums.tolist()): setattr(m, k, v)
 
-# %% ../../nbs/training/12_distributed.ipynb #009a5508
+# %% ../../nbs/training/12_distributed.ipynb #1c82ee22
 def distributed(
     f # a function that trains, run by each process
 ): # the same, in a process group if there are several
@@ -165,6 +178,7 @@ def distributed(
         return result
     return run
 
+# %% ../../nbs/training/12_distributed.ipynb #1adea266
 def _is_lost(e): return isinstance(e, dist.DistError) or 'gloo' in str(e)
 def _leave():
     if dist.is_initialized(): dist.destroy_process_group()

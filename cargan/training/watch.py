@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SIGNS', 'd_scale', 'spread', 'stage2_use', 'd_wins', 'd_loses', 'collapse', 'stage2_idle', 'gamma_stuck', 'Watch']
 
-# %% ../../nbs/training/12_watch.ipynb #1d92b6f3
-import os
+# %% ../../nbs/training/12_watch.ipynb #1b416cab
+from copy import copy
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Preset, Stages
+from .checkpoints import write_synced
 
 # %% ../../nbs/training/12_watch.ipynb #b89b0a54
 def d_scale(
@@ -102,7 +103,7 @@ def gamma_stuck(rows, preset, below=.002, steps=2):
 
 SIGNS = d_wins, d_loses, collapse, stage2_idle, gamma_stuck
 
-# %% ../../nbs/training/12_watch.ipynb #ba9584d7
+# %% ../../nbs/training/12_watch.ipynb #a4b2d514
 def _some(xs, n): return [xs[i] for i in torch.linspace(0, len(xs) - 1, min(n, len(xs))).round().long().tolist()]
 
 class Watch(Callback):
@@ -115,10 +116,13 @@ class Watch(Callback):
     ):
         self.file, self.after, self.signs = None if file is None else Path(file), after, signs
         self.rows, self.said, self.step = [], {}, 0 # a row an epoch; what was said, by the sign's name; training steps
-    def state_dict(self): return dict(rows=self.rows, said=self.said, step=self.step)
-    def load_state_dict(self, state): self.rows, self.said, self.step = list(state['rows']), dict(state['said']), state['step']
+        self.before_train()
+    def before_train(self): self.sums, self.n = dict(d=0., gan=0.), 0 # of an epoch
+    def state_dict(self): return {k: getattr(self, k) for k in ('rows', 'said', 'step', 'sums', 'n')}
+    def load_state_dict(self, state):
+        for k, v in state.items(): setattr(self, k, copy(v))
 
-# %% ../../nbs/training/12_watch.ipynb #74f71eee
+# %% ../../nbs/training/12_watch.ipynb #635baf4c
 @patch
 def before_fit(self:Watch):
     "Choose the pairs; nothing to do in the learning-rate finder, and on one process of several only"
@@ -131,20 +135,17 @@ def before_fit(self:Watch):
     self.batch = [t.as_subclass(torch.Tensor) for t in dl.one_batch()]
 
 @patch
-def before_train(self:Watch): self.sums, self.n = dict(d=0., gan=0.), 0
-
-@patch
 def after_batch(self:Watch):
     if not self.training: return
     self.sums = {k: v + self.learn.parts[k] for k, v in self.sums.items()}
     self.n, self.step = self.n + 1, self.step + 1
 
-# %% ../../nbs/training/12_watch.ipynb #e284c469
+# %% ../../nbs/training/12_watch.ipynb #ea5f060f
 @patch
 @torch.no_grad()
 def after_validate(self:Watch):
     "Record a row"
-    if not getattr(self, 'n', 0): return # a validation without training
+    if not self.n: return # a validation without training
     (lms, label, image), players = self.batch, self.learn.model
     m = players.cargan.eval()
     stages = m(lms, label)
@@ -154,6 +155,7 @@ def after_validate(self:Watch):
     self.rows.append(dict(epoch=self.epoch, step=self.step, **{k: float(v)/self.n for k, v in self.sums.items()}, spread=all_,
                           spread_label=one, follows=follows, differs=differs, gamma=gamma))
 
+# %% ../../nbs/training/12_watch.ipynb #9207902f
 @patch
 def after_epoch(self:Watch):
     "Say what is new"
@@ -162,11 +164,4 @@ def after_epoch(self:Watch):
     for name, m in new.items():
         self.said[name] = f'epoch {self.epoch}: {m}'
         print(f'Watch, {self.said[name]}')
-    if new and self.file: self._write()
-
-@patch
-def _write(self:Watch):
-    self.file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = self.file.with_name(f'.{self.file.name}.tmp')
-    tmp.write_text('\n'.join(self.said.values()) + '\n')
-    os.replace(tmp, self.file)
+    if new and self.file: write_synced(self.file, ('\n'.join(self.said.values()) + '\n').encode())
