@@ -9,7 +9,6 @@ import json
 import platform
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +75,7 @@ The performers of the test recordings are those of the training recordings.
 """
 
 
-def model_card(model, report, args, seconds, counts):
+def model_card(model, report, args, minutes, counts):
     "MODEL_CARD.md: what the bundle is, how it was made, its figures, its limits"
     row = lambda name, k: (f"| {name} | {report[k]:.2%} | {report[k + '_right']} of {report['n']} | "
                            f"{report[k + '_interval'][0]:.2%} to {report[k + '_interval'][1]:.2%} |")
@@ -95,8 +94,8 @@ paints drawn musicians, not real ones; its figures do not compare with the paper
 | made by | {more}`make release` (`python tools/release.py --pairs {args.pairs} --epochs {args.epochs} --seed {args.seed}{extra}`), cargan {__version__} |
 | data | {counts['train']} training pairs, {counts['test']} test pairs of other recordings of the same performers |
 | sound banks | {', '.join(counts['banks'])} |
-| preset | `small`: {', '.join(f'{k} {v}' for k, v in vars(model.preset).items() if k in ('size', 'ngf', 'ndf', 'batch', 'lr_g', 'lr_d', 'decay_epochs', 'label_dropout', 'ema'))} |
-| wall time | {seconds/60:.0f} minutes in all, {torch.get_num_threads()} threads, no GPU ({platform.machine()}) |
+| preset | `small`: {', '.join(f'{k} {v}' for k, v in vars(model.preset).items() if k in ('size', 'ngf', 'ndf', 'batch', 'lr_g', 'lr_d', 'decay_epochs', 'label_dropout', 'ema', 'code'))} |
+| wall time | {minutes:.0f} minutes for the GAN's {args.epochs} epochs, {torch.get_num_threads()} threads, no GPU ({platform.machine()}) |
 | contents | G1, G2, C, audio classifier, labels, LMS specification, preset |
 
 ## Figures on the test recordings
@@ -118,7 +117,7 @@ The label is an input of the generator: the first figure of a painted picture is
 - Sounds of other sound banks (chapter 8 leaves each family out in turn) and of real instruments are named right less often (the audio
   classifier has heard only the banks above).{unheard} Give `--label` if you know it.
 - The painted musician is one of the made performers. Nothing is known about real ones.
-- Half a second at a time; silence is painted as a resting player.
+- Half a second at a time; silence is painted as a resting player. The code of the sound at the bottom of both U-Nets is not in the paper.
 
 Licence: Apache-2.0.
 """
@@ -137,20 +136,25 @@ def hear_recordings(translator, folder):
     return out
 
 
+def gan_minutes(log):
+    "The epochs of the GAN, from the run's log: `mm:ss` or `h:mm:ss` each"
+    seconds = lambda t: sum(int(n)*60**i for i, n in enumerate(reversed(t.split(':'))))
+    return sum(seconds(r['time']) for r in csv.DictReader(open(log)))/60
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pairs', type=int, default=15600)
-    parser.add_argument('--epochs', type=int, default=4, help='of the GAN')
+    parser.add_argument('--epochs', type=int, default=6, help='of the GAN')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--recordings', metavar='FOLDER', help='recordings of real instruments, as `tools/recordings.py` fetches them')
-    parser.add_argument('--work', help='folder for data and run; a temporary one if not given')
+    parser.add_argument('--work', help='folder for data and run, and a stopped release goes on with it; a temporary one if not given')
     args = parser.parse_args()
     no_bar_into_files()
-    start = time.time()
     work = Path(args.work or tempfile.mkdtemp(prefix='cargan-release-'))
     data, run = work/'synth', work/'run'
     if not data.exists(): synth_urmp(data, pairs=args.pairs, size=64, seed=args.seed)
-    model = train(data, run, 'small', args.epochs, args.seed)
+    model = train(data, run, 'small', args.epochs, args.seed, resume=True)
     shipped = lambda: model.save(PRETRAINED/'small.safetensors', half=True)
     shipped()
     model.load_state_dict(CARGAN.from_pretrained(PRETRAINED/'small.safetensors').state_dict())  # judge what ships: half precision
@@ -164,7 +168,7 @@ def main():
     pairs = find_pairs(data)
     banks = sorted({r['bank'] for r in csv.DictReader(open(data/'pairs.csv', encoding='utf-8'))})
     counts = dict(banks=banks, **{s: sum(p.split == s for p in pairs) for s in ('train', 'test')})
-    card = model_card(model, report, args, time.time() - start, counts)
+    card = model_card(model, report, args, gan_minutes(run/'log.csv'), counts)
     write_whole(HERE/'MODEL_CARD.md', lambda tmp: tmp.write_text(card, encoding='utf-8'))
     (work/'report.json').write_text(json.dumps(report, indent=1))
     translator = Translator.from_pretrained()
@@ -172,7 +176,7 @@ def main():
     (HERE/'nbs'/'images').mkdir(exist_ok=True)
     fig.savefig(HERE/'nbs'/'images'/'demo.png', dpi=100)
     print(json.dumps({k: v for k, v in report.items() if k.startswith(('accuracy', 'listening_'))}, indent=1))
-    print(f"{(time.time() - start)/60:.1f} minutes; bundle {(PRETRAINED/'small.safetensors').stat().st_size/1e6:.1f} MB; work in {work}")
+    print(f"bundle {(PRETRAINED/'small.safetensors').stat().st_size/1e6:.1f} MB; work in {work}")
 
 
 if __name__ == '__main__': main()

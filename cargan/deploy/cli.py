@@ -156,7 +156,7 @@ def cargan_prepare(
     print(report)
     if kind != 'sub-urmp': print(f"{report['pairs']} pairs in {out}; next: cargan-train {out}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #3f00348c
+# %% ../../nbs/deploy/21_cli.ipynb #4ca98e39
 @command
 def cargan_train(
     data:Annotated[str, dict(opt=False, nargs='?')]='', # a folder in Sub-URMP's layout, or a manifest (.txt); with --resume that of the run if not given
@@ -168,6 +168,7 @@ def cargan_train(
     cache:str='memory', # where the pairs are kept: memory, disk (more pairs than memory) or device (that of the GPU)
     minutes:float=10., # between two checkpoints in the middle of an epoch; one follows each epoch
     track:str='', # tensorboard or wandb
+    compile:bool=False, # let PyTorch rewrite the networks: minutes at first, then faster on a GPU
     json:str='' # write the facts here
 ):
     "Train both classifiers and CAR-GAN; ends with RUN/bundle.safetensors. Stopped at any moment, it goes on with --resume RUN"
@@ -176,7 +177,8 @@ def cargan_train(
     if run and resume: raise CarganError(f"--run {run} and --resume {resume}: give one of them")
     folder = Path(resume or run or 'runs/cargan')
     done = bool(resume) and (folder/'bundle.safetensors').exists()
-    model = train(data or None, folder, preset or None, epochs, seed, cache=cache, resume=bool(resume), minutes=minutes, track=track)
+    model = train(data or None, folder, preset or None, epochs, seed, cache=cache, resume=bool(resume), minutes=minutes,
+                  track=track, compile=compile)
     if int(os.environ.get('RANK', 0)): return # of several processes, the first reports
     write_json(json, dict(run=str(folder), preset=preset, seed=seed, **model.metrics))
     print(f"{'was finished already' if done else 'trained'}: {folder/'bundle.safetensors'}; next: cargan-evaluate {folder/'bundle.safetensors'} {data or 'DATA'}")

@@ -85,7 +85,7 @@ def train_encoder(
         return learn
     return _once('encoder', lambda new: SoundEncoder(p.code, p.size), fit, dls, run, seed)[0] if p.code else None
 
-# %% ../../nbs/training/13_train.ipynb #706afbbd
+# %% ../../nbs/training/13_train.ipynb #e805f1b1
 @distributed
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest; None: that of the run that goes on
@@ -98,7 +98,8 @@ def train(
     cache='memory', # where the pairs are kept: memory, disk or device (see `pairs_dls`)
     resume:bool=False, # go on with the run in `run`; begins one if there is none and `data` is given
     minutes:float=10, # between two checkpoints in the middle of an epoch
-    track:str='' # tensorboard or wandb
+    track:str='', # tensorboard or wandb
+    compile:bool=False # with `torch.compile`, see `cargan_learner`
 )->CARGAN: # the trained model, in `eval` mode
     "Train classifiers and players on `data`; ends with `run/bundle.safetensors`. Raises `CarganError` on bad data or wishes"
     run = Path(run)
@@ -109,7 +110,7 @@ def train(
         dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter, cache=cache)
         config = begin_run(run, old, data, dls, p, epochs, seed)
         classifiers = _classifiers(classifiers, dls, p, run, seed, new=not old)
-        return _train_players(run, dls, p, config, classifiers, tracking, cbs, bool(old), minutes)
+        return _train_players(run, dls, p, config, classifiers, tracking, cbs, bool(old), minutes, compile)
 
 # %% ../../nbs/training/13_train.ipynb #b7fef941
 def _classifiers(given, dls, p, run, seed, new): # C, audio classifier, and their figures, if they were trained here
@@ -118,17 +119,18 @@ def _classifiers(given, dls, p, run, seed, new): # C, audio classifier, and thei
         for name, m in zip(('image', 'audio'), given): _keep(run, name, m, None)
     return given
 
-# %% ../../nbs/training/13_train.ipynb #9fcd2319
-def _train_players(run, dls, p, config, classifiers, tracking, cbs, resume, minutes):
+# %% ../../nbs/training/13_train.ipynb #edcfc324
+def _train_players(run, dls, p, config, classifiers, tracking, cbs, resume, minutes, compile):
     (c, audio, *figures), dls = classifiers, without(dls, RoomAndLevel)
     encoder = train_encoder(dls, p, run=run, seed=config['seed'], cbs=together())
     writers = [RunLog(run/'log.csv'), SampleGrid(run/'samples'), Watch(run/'warnings.txt'), *tracking(run, config)] if rank_distrib() == 0 else []
     average = [EMA(p.ema)] if p.ema else []
     reseed(dls, config['seed'])
+    if torch.cuda.is_available(): torch.set_float32_matmul_precision('high') # TF32
     with StopSignals() as stop:
         keeper = Checkpoint(run/'checkpoints', resume, minutes, key=config['id'], stop=stop)
         cbs = [LossParts(), *writers, *average, *together(), keeper, *L(cbs)]
-        learn = cargan_learner(dls, p, c=c, audio=audio, encoder=encoder, cbs=cbs)
+        learn = cargan_learner(dls, p, c=c, audio=audio, encoder=encoder, cbs=cbs, compile=compile)
         learn.fit_preset(config['epochs'])
         if stop.asked: raise KeyboardInterrupt("stopped and saved")
     model = learn.model.cargan.eval()
