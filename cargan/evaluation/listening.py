@@ -142,7 +142,7 @@ def _within(rows): # the mean over the instruments
 def _balanced(rows): # [N, 2]: right, kind
     return np.mean([rows[rows[:, 1] == k, 0].mean() for k in np.unique(rows[:, 1])])
 
-# %% ../../nbs/evaluation/17_listening.ipynb #222b7ee1
+# %% ../../nbs/evaluation/17_listening.ipynb #d64d8f5a
 def compare(
     played:np.ndarray, # [N, 4] as in `TRUTH`
     seen:np.ndarray, # [N, 4] what the probe reads
@@ -158,6 +158,7 @@ def compare(
     out = {k: round(float(f(np.asarray(rows, float))), 4) for k, (rows, f) in asked.items()}
     return out | {f'{k}_interval': bootstrap_interval(rows, statistic=f) for k, (rows, f) in asked.items()}
 
+# %% ../../nbs/evaluation/17_listening.ipynb #1f22dd9e
 def listening(
     model:CARGAN, # a trained model
     dls, # `DataLoaders` of `pairs_dls`; the test pairs are used
