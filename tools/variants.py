@@ -45,6 +45,7 @@ def main():
     parser.add_argument('--pairs', type=int, default=2600)
     parser.add_argument('--epochs', type=int, default=3, help='of the GAN')
     parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--only', nargs='*', choices=list(VARIANTS), help='these variants; all if not given')
     parser.add_argument('--work', help='folder for data and runs; a temporary one if not given')
     parser.add_argument('--out', type=Path, default=Path(__file__).parent.parent/'benchmarks'/'variants.json')
     args = parser.parse_args()
@@ -59,9 +60,9 @@ def main():
     if table.get('settings') != settings: table = dict(settings=settings, rows=[])
     for seed in range(args.seeds):
         for name, change in VARIANTS.items():
-            if any((r['variant'], r['seed']) == (name, seed) for r in table['rows']): continue
+            if args.only and name not in args.only or any((r['variant'], r['seed']) == (name, seed) for r in table['rows']): continue
             run, first = work/f'{name} {seed}', work/f'small {seed}'
-            if run != first: shutil.copytree(first/'classifiers', run/'classifiers', dirs_exist_ok=True)
+            if run != first and (first/'classifiers').exists(): shutil.copytree(first/'classifiers', run/'classifiers', dirs_exist_ok=True)
             start = time.time()
             model = train(data, run, get_preset('small', **change), args.epochs, seed, resume=True)
             row = dict(variant=name, change=change, seed=seed, seconds=round(time.time() - start), **figures(model, dls, probe, truth))
