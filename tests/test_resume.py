@@ -18,7 +18,7 @@ from cargan.training.train import train
 
 # The command itself, with a preset that draws at random wherever it can, and a way to die in the middle of the n-th file it writes
 COMMAND = '''
-import os, signal, sys
+import os, signal, sys, time
 from cargan.deploy.cli import cargan_train
 from cargan.models.cascade import get_preset, presets
 from cargan.training import checkpoints
@@ -30,6 +30,7 @@ write, count = checkpoints.write_synced, 0
 def dying(path, data):
     global count
     count += 1
+    time.sleep(float(os.environ.get('SLOW', 0))) # so that a signal comes before the end on any machine
     if count == nth and how == 'half':
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f'.{path.name}.tmp').write_bytes(data[:len(data)//2])
@@ -134,7 +135,7 @@ def test_asked_to_stop(runner, whole):
     for ready, sign in ((lambda: (run/'config.json').exists(), signal.SIGINT), (lambda: saved() - before, signal.SIGINT),
                         (lambda: saved() - before, signal.SIGTERM)):
         before = saved()
-        p = runner.start(*args)
+        p = runner.start(*args, SLOW=.3)
         wait_for(ready, p)
         if sign == signal.SIGTERM:
             with pytest.raises(CarganError, match='another process'): train(None, run, resume=True)

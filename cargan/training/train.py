@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['train_classifiers', 'train_encoder', 'train']
 
-# %% ../../nbs/training/13_train.ipynb #150d16ea
+# %% ../../nbs/training/13_train.ipynb #0c402518
 from pathlib import Path
 
+import torch
 from fastai.data.core import DataLoaders
 from fastai.torch_core import rank_distrib
 from fastcore.foundation import L
