@@ -6,13 +6,17 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test docs lab release clean
+.PHONY: demo test chapters pytest docs lab release clean
 
 demo: .venv/demo.stamp
 	$(BIN)/cargan-demo --out demo.png $(if $(AUDIO),--audio "$(AUDIO)") $(if $(LABEL),--label $(LABEL)) $(if $(AT),--at $(AT))
 
-test: .venv/dev.stamp
+test: chapters pytest
+
+chapters: .venv/dev.stamp
 	$(BIN)/nbdev-test --n-workers 1 --timing
+
+pytest: .venv/dev.stamp
 	$(BIN)/python -m pytest -q tests
 
 docs: .venv/dev.stamp
