@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -77,7 +78,8 @@ def main():
     shutil.copytree(ROOT/'nbs', RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
     for path in sorted(RUN.rglob('*.ipynb'), key=lambda p: p.name):
         start = time.time()
-        execute(path)
+        try: execute(path)
+        except CellExecutionError as e: sys.exit(f'{path.relative_to(RUN)} failed\n{e}')
         print(f'{time.time() - start:6.1f} s  {path.relative_to(RUN)}', flush=True)
     proc_nbs(path=str(RUN), n_workers=2, force=True)
     shutil.copy(ROOT/'_quarto.yml', ROOT/'_proc'/'_quarto.yml')
