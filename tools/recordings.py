@@ -10,8 +10,7 @@ from pathlib import Path
 
 from banks import DEBIAN, fetch, members
 
-from cargan.data.audio import CarganError
-from cargan.deploy.cli import write_whole
+from cargan.data.audio import CarganError, write_whole
 
 GCOMPRIS = (DEBIAN + 'g/gcompris-qt/gcompris-qt-data_3.1-2_all.deb', 'e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f')
 LMMS = (DEBIAN + 'l/lmms/lmms-common_1.2.2+dfsg1-6_all.deb', '7d9aa55dd05f11edc57104203ee1c350e3e41f8936ab3741da2bb1158fd46c37')
@@ -43,7 +42,7 @@ def main():
     (_, rcc), = members(fetch(*GCOMPRIS), lambda n: n.endswith('/instruments.rcc'))
     clips = {f'{CLIPS[Path(n).stem]}-gcompris.ogg': b for n, b in resources(rcc) if n.endswith('.ogg') and Path(n).stem in CLIPS}
     clips |= {f'{SAMPLES[Path(n).stem]}-lmms.ogg': b for n, b in members(fetch(*LMMS), lambda n: 'samples/instruments/' in n and Path(n).stem in SAMPLES)}
-    for name, body in sorted(clips.items()): write_whole(folder/name, lambda tmp: tmp.write_bytes(body))
+    for name, body in sorted(clips.items()): write_whole(folder/name, body)
     print(f'{len(clips)} clips in {folder}')
 
 

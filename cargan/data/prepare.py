@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'URMP_CODES', 'choose_test', 'prepare_videos', 'prepare_urmp']
 
-# %% ../../nbs/data/04_prepare.ipynb #7feae032
+# %% ../../nbs/data/04_prepare.ipynb #f0471cce
 import csv
 import json
 import os
@@ -15,10 +15,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from .. import __version__
-from .audio import CarganError
+from .audio import CarganError, write_whole
 from .formats import Report, from_manifest, report, write_manifest
 from .synth import SECONDS, in_parallel, new_folder
-from .videos import FITS, Stretch, Take, make_stretch, probe, put_file
+from .videos import FITS, Stretch, Take, make_stretch, probe
 
 # %% ../../nbs/data/04_prepare.ipynb #bb75deb0
 def choose_test(
@@ -32,7 +32,7 @@ def choose_test(
             if all(g - test - {s} for g in groups.values() if s in g): test.add(s)
     return test
 
-# %% ../../nbs/data/04_prepare.ipynb #13796763
+# %% ../../nbs/data/04_prepare.ipynb #0048de86
 def _resume(out, wishes): # the hidden folder; an unfinished one has to be of the same wishes
     hidden = out.with_name(f'.{out.name}.unfinished')
     if hidden.exists():
@@ -45,15 +45,15 @@ def _resume(out, wishes): # the hidden folder; an unfinished one has to be of th
 
 def _tried(job): # the work of a worker; what goes wrong with the disk is told apart from what goes wrong with a video
     rows, lost = make_stretch(job)
-    put_file(job.out.parent/'done'/f'{job.n}.json', json.dumps([rows, lost]).encode())
+    write_whole(job.out.parent/'done'/f'{job.n}.json', json.dumps([rows, lost]).encode())
 
-# %% ../../nbs/data/04_prepare.ipynb #9dc1e3e1
+# %% ../../nbs/data/04_prepare.ipynb #844df9d1
 def _work(out, wishes, jobs, skipped, notes, workers, progress): # all stretches, then the report
     hidden = _resume(out, wishes)
     if not jobs: raise CarganError(f"{wishes['root']}: nothing in it can be used; {_reasons(skipped)}")
     try:
         (hidden/'done').mkdir(parents=True, exist_ok=True)
-        put_file(hidden/'wishes.json', json.dumps(wishes, indent=1).encode())
+        write_whole(hidden/'wishes.json', json.dumps(wishes, indent=1).encode())
         for job in jobs:
             for kind in ('chunk', 'img'):
                 for t in job.takes: (job.out/kind/('train' if job.split == 'train' else 'validation')/t.label).mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def _work(out, wishes, jobs, skipped, notes, workers, progress): # all stretches
 
 def _reasons(skipped): return '; '.join(f"{s['file']}: {s['why']}" for s in skipped[:3]) or 'there is nothing in it'
 
-# %% ../../nbs/data/04_prepare.ipynb #1672d537
+# %% ../../nbs/data/04_prepare.ipynb #75847ba3
 def _finish(hidden, wishes, jobs, skipped, notes): # writes pairs.csv and report.json
     rows, lost = [], {}
     for j in jobs:
@@ -86,7 +86,7 @@ def _finish(hidden, wishes, jobs, skipped, notes): # writes pairs.csv and report
     for p in (hidden/'data').glob('*/*/*'):
         if not any(p.iterdir()): p.rmdir()
     r = _report(rows, wishes, skipped, notes)
-    put_file(hidden/'data'/'report.json', json.dumps(r, indent=1, ensure_ascii=False).encode(errors='backslashreplace'))
+    write_whole(hidden/'data'/'report.json', json.dumps(r, indent=1, ensure_ascii=False).encode(errors='backslashreplace'))
     with open(hidden/'data'/'pairs.csv', 'w', newline='', encoding='utf-8') as f:
         w = csv.DictWriter(f, rows[0], lineterminator='\n')
         w.writeheader(); w.writerows(rows)

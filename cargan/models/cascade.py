@@ -6,9 +6,8 @@
 __all__ = ['presets', 'BUNDLE_FORMAT', 'PRETRAINED', 'residue_label', 'Preset', 'get_preset', 'Stages', 'CARGAN', 'save_bundle',
            'load_bundle']
 
-# %% ../../nbs/models/09_cascade.ipynb #40859e33
+# %% ../../nbs/models/09_cascade.ipynb #52c12164
 import json
-import os
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +20,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.audio import CarganError, LMSSpec
+from ..data.audio import CarganError, LMSSpec, write_whole
 from .classifier import AudioClassifier, Frozen, ImageClassifier, SoundEncoder
 from .generator import UNet, init_weights, planes
 
@@ -33,7 +32,7 @@ def residue_label(
     "L_r = L_a - L'_i (paper, section 3.2; the softmax is the published code's)"
     return label - logits.softmax(-1)
 
-# %% ../../nbs/models/09_cascade.ipynb #26e4de76
+# %% ../../nbs/models/09_cascade.ipynb #0dd15558
 @dataclass(frozen=True)
 class Preset:
     "A full set of choices. Defaults: the paper's where it says, but for `init_std` and `saturating`; ours where it leaves things open"
@@ -55,6 +54,7 @@ class Preset:
     d_label:bool=False # D sees the audio label as well
     d_attention_at:tuple=(4, 5) # convolutions of D with attention before them; (3, 4) in the published code
     d_tanh:bool=False # published code: a tanh before the cross-entropy
+    d_spectral:bool=False # spectral norm in D (not in the paper)
     batch:int=64 # pairs a step
     epochs:int=200 # times through the data
     lr_g:float=8e-4 # learning rate of the generators
@@ -169,7 +169,7 @@ class CARGAN(nn.Module):
         sound = [self.wide(lms)] if self.preset.g2_audio else []
         return self.g2(torch.cat([stage1, *sound, planes(told, self.preset.size)], 1), code)
 
-# %% ../../nbs/models/09_cascade.ipynb #f70bd284
+# %% ../../nbs/models/09_cascade.ipynb #9c03b7ad
 BUNDLE_FORMAT = 1
 PRETRAINED = Path(str(files('cargan')))/'pretrained'/'small.safetensors'
 
@@ -179,21 +179,11 @@ def save_bundle(
     half:bool=False # store weights as float16, half the size?
 )->Path:
     "Write weights, labels, LMS and preset of `model` into one `.safetensors` file"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     config = dict(format=BUNDLE_FORMAT, preset=asdict(model.preset), labels=list(model.labels), spec=asdict(model.spec),
                   metrics=model.metrics)
     small = lambda t: t.half() if half and t.is_floating_point() else t
     tensors = {k: small(v).contiguous() for k, v in model.state_dict().items()}
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(tmp, 'wb') as f:
-            f.write(to_bytes(tensors, metadata={'cargan': json.dumps(config)}))
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
-    return path
+    return write_whole(path, to_bytes(tensors, metadata={'cargan': json.dumps(config)}), sync=True)
 
 # %% ../../nbs/models/09_cascade.ipynb #0ce14999
 def load_bundle(

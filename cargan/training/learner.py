@@ -6,7 +6,7 @@
 __all__ = ['Players', 'g_and_d', 'CARGANLearner', 'HideLabel', 'SeenByC', 'final_l1', 'cargan_learner', 'keep_freed_memory',
            'show_stages', 'PlayerLRFinder', 'plot_lr_find_players']
 
-# %% ../../nbs/training/11_learner.ipynb #ac0bb2dc
+# %% ../../nbs/training/11_learner.ipynb #7256ba1a
 import ctypes
 from copy import deepcopy
 from functools import partial
@@ -22,6 +22,7 @@ from fastai.torch_core import num_distrib, params, rank_distrib
 from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ..models.cascade import CARGAN, Stages, get_preset
 from ..models.classifier import AudioClassifier, ImageClassifier, SoundEncoder
@@ -29,7 +30,7 @@ from ..models.discriminator import PatchGAN
 from ..models.generator import init_weights, planes
 from .losses import adversarial_loss, classification_loss, d_loss, g_loss, l1_loss
 
-# %% ../../nbs/training/11_learner.ipynb #6e95f31b
+# %% ../../nbs/training/11_learner.ipynb #310170be
 class Players(nn.Module):
     "The generators and their opponent"
     def __init__(self,
@@ -41,6 +42,8 @@ class Players(nn.Module):
         self.d = PatchGAN(p.lms_channels + 3 + p.d_label*len(cargan.labels), p.ndf, attention=p.attention,
                           attention_at=p.d_attention_at, attention_kind=p.attention_kind, tanh=p.d_tanh)
         init_weights(self.d, p.init_std)
+        for m in list(self.d.modules()) if p.d_spectral else ():
+            if isinstance(m, nn.Conv2d): spectral_norm(m)
 
     def forward(self, lms, label, shown=None)->Stages: return self.cargan(lms, label, shown)
 

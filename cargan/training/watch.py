@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIGNS', 'd_scale', 'spread', 'stage2_use', 'd_wins', 'd_loses', 'collapse', 'stage2_idle', 'gamma_stuck', 'Watch']
 
-# %% ../../nbs/training/12_watch.ipynb #1b416cab
+# %% ../../nbs/training/12_watch.ipynb #d67fbf5a
 from copy import copy
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from fastai.torch_core import rank_distrib
 from fastcore.basics import patch
 from torch.nn import functional as F
 
+from ..data.audio import write_whole
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Preset, Stages
-from .checkpoints import write_synced
 
 # %% ../../nbs/training/12_watch.ipynb #b89b0a54
 def d_scale(
@@ -155,7 +155,7 @@ def after_validate(self:Watch):
     self.rows.append(dict(epoch=self.epoch, step=self.step, **{k: float(v)/self.n for k, v in self.sums.items()}, spread=all_,
                           spread_label=one, follows=follows, differs=differs, gamma=gamma))
 
-# %% ../../nbs/training/12_watch.ipynb #9207902f
+# %% ../../nbs/training/12_watch.ipynb #1b2ef2c0
 @patch
 def after_epoch(self:Watch):
     "Say what is new"
@@ -164,4 +164,4 @@ def after_epoch(self:Watch):
     for name, m in new.items():
         self.said[name] = f'epoch {self.epoch}: {m}'
         print(f'Watch, {self.said[name]}')
-    if new and self.file: write_synced(self.file, ('\n'.join(self.said.values()) + '\n').encode())
+    if new and self.file: write_whole(self.file, ('\n'.join(self.said.values()) + '\n').encode(), sync=True)
