@@ -43,18 +43,20 @@ def seconds(f):
     return time.perf_counter() - start
 
 
-def training_step(preset, batch, compile=False, without=()):
+def training_step(preset, batch, compile=False, without=(), pieces=1):
     "One batch, both steps, as a function, and its learner. C and the batch are random: they take the same time"
     c = ImageClassifier(len(SUB_URMP_LABELS), preset.backbone, size=preset.classifier_size)
     dls = SimpleNamespace(vocab=SUB_URMP_LABELS, spec=LMSSpec(size=preset.size), device=DEVICE)
-    learn = cargan_learner(dls, preset, c=c, compile=compile)
+    learn = cargan_learner(dls, preset, c=c, compile=compile, pieces=pieces)
     learn.model.to(DEVICE).train()
     undo(learn, without)
     learn.create_opt()
     learn.training, size = True, preset.size
     image, lms = (torch.rand(batch, k, size, size, device=DEVICE)*2 - 1 for k in (3, 1))
     label = torch.arange(batch, device=DEVICE) % len(SUB_URMP_LABELS)
+    learn.xb, learn.yb = (lms, label), (image,)
     def step():
+        if pieces > 1: return learn._do_one_batch()
         with learn.precision: learn.pred = learn.model(lms, label)
         for player in (learn.d_step, learn.g_step) if preset.d_first else (learn.g_step, learn.d_step): player(lms, label, image)
     return step, learn
@@ -74,11 +76,11 @@ def matrix_product(n=2048):
     return lambda: a @ b, 2*n**3/1e9
 
 
-def measure(preset, batch, compile=False, without=(), rounds=7):
+def measure(preset, batch, compile=False, without=(), rounds=7, pieces=1):
     "The report. Steps and matrix products take turns, so that both see the same machine"
     torch.manual_seed(0)
     if 'kept' not in without: keep_freed_memory()
-    step, learn = training_step(preset, batch, compile, without)
+    step, learn = training_step(preset, batch, compile, without, pieces)
     warm = seconds(step)
     with FlopCounterMode(display=False) as counter: step() if not compile else None
     product, work = matrix_product()
@@ -87,7 +89,7 @@ def measure(preset, batch, compile=False, without=(), rounds=7):
     took, rate = statistics.median(steps), work/statistics.median(products)
     gflop = counter.get_total_flops()/1e9
     peak = torch.cuda.max_memory_allocated()/2**20 if DEVICE.type == 'cuda' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**10
-    return dict(size=preset.size, ngf=preset.ngf, ndf=preset.ndf, backbone=preset.backbone, batch=batch, precision=preset.precision,
+    return dict(size=preset.size, ngf=preset.ngf, ndf=preset.ndf, backbone=preset.backbone, batch=batch, pieces=pieces, precision=preset.precision,
                 compile=compile, without=list(without), threads=torch.get_num_threads(), first_seconds=round(warm, 2), seconds=round(took, 3),
                 images_per_second=round(batch/took, 1), gflop=round(gflop, 1), matmul_gflops=round(rate, 1), equivalents=round(took*rate, 1),
                 share=round(gflop/took/rate, 3), peak_mb=round(peak),
@@ -114,6 +116,7 @@ def main():
     parser.add_argument('--like-official', action='store_true', help='the sizes the published code was measured with')
     parser.add_argument('--precision', default='auto', choices=['auto', 'float32', 'bf16'])
     parser.add_argument('--compile', action='store_true', help='torch.compile; the first step then has its cost')
+    parser.add_argument('--pieces', type=int, default=1, help='in how many a batch goes through, to need less memory')
     parser.add_argument('--without', nargs='*', default=[], choices=list(GAINS), help='gains to take away')
     parser.add_argument('--table', action='store_true', help='each gain taken away in turn')
     parser.add_argument('--rounds', type=int, default=7)
@@ -121,7 +124,7 @@ def main():
     args = parser.parse_args()
     if DEVICE.type == 'cuda': torch.set_float32_matmul_precision('high')
     preset = get_preset('official' if args.like_official else args.preset, pretrained=False, precision=args.precision)
-    report = table(args) if args.table else measure(preset, args.batch or preset.batch, args.compile, args.without, args.rounds)
+    report = table(args) if args.table else measure(preset, args.batch or preset.batch, args.compile, args.without, args.rounds, args.pieces)
     for k, v in () if args.table else report.items(): print(f'{k:20} {v}')
     if args.json: write_json(args.json, report)
 

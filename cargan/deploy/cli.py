@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['command', 'no_bar_into_files', 'write_json', 'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare',
-           'cargan_train', 'cargan_evaluate']
+           'cargan_train', 'cargan_evaluate', 'cargan_ablate']
 
 # %% ../../nbs/deploy/21_cli.ipynb #40b29768
 import json
@@ -141,7 +141,7 @@ def cargan_prepare(
     print(report)
     if kind != 'sub-urmp': print(f"{report['pairs']} pairs in {out}; next: cargan-train {out}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #4ca98e39
+# %% ../../nbs/deploy/21_cli.ipynb #41b1d6d8
 @command
 def cargan_train(
     data:Annotated[str, dict(opt=False, nargs='?')]='', # a folder in Sub-URMP's layout, or a manifest (.txt); with --resume that of the run if not given
@@ -154,6 +154,7 @@ def cargan_train(
     minutes:float=10., # between two checkpoints in the middle of an epoch; one follows each epoch
     track:str='', # tensorboard or wandb
     compile:bool=False, # let PyTorch rewrite the networks: minutes at first, then faster on a GPU
+    pieces:int=1, # in how many a batch goes through the networks, where it needs too much memory at once
     json:str='' # write the facts here
 ):
     "Train both classifiers and CAR-GAN; ends with RUN/bundle.safetensors. Stopped at any moment, it goes on with --resume RUN"
@@ -163,7 +164,7 @@ def cargan_train(
     folder = Path(resume or run or 'runs/cargan')
     done = bool(resume) and (folder/'bundle.safetensors').exists()
     model = train(data or None, folder, preset or None, epochs, seed, cache=cache, resume=bool(resume), minutes=minutes,
-                  track=track, compile=compile)
+                  track=track, compile=compile, pieces=pieces)
     if int(os.environ.get('RANK', 0)): return # of several processes, the first reports
     write_json(json, dict(run=str(folder), preset=preset, seed=seed, **model.metrics))
     print(f"{'was finished already' if done else 'trained'}: {folder/'bundle.safetensors'}; next: cargan-evaluate {folder/'bundle.safetensors'} {data or 'DATA'}")
@@ -191,3 +192,32 @@ def cargan_evaluate(
         print(f"accuracy_{k:16} {report[f'accuracy_{k}']:7.2%}  ({report[f'accuracy_{k}_right']} right, 95 %: {lo:.2%} to {hi:.2%})")
     for k in ('performer', 'pitch_within', 'loudness', 'rest_balanced'):
         if found := report.get('listening'): print(f"{k:14} real {found['real'][k]:5.2f}   label_given {found['label_given'][k]:5.2f}   label_predicted {found['label_predicted'][k]:5.2f}")
+
+# %% ../../nbs/deploy/21_cli.ipynb #004d994a
+@command
+def cargan_ablate(
+    data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
+    out:str='runs/ablation', # the folder of results
+    preset:str='small', # tiny, small, paper or official; model E is this one without a code of the sound
+    seeds:int=3, # of each system
+    epochs:int=None, # of every system; the preset's if not given
+    table:str='models', # models (A to E, E+, the other systems), schedules, or choices (paper against published code)
+    only:str='', # names of systems, with commas between them; all of the table if not given
+    json:str='' # write the table here
+):
+    "Train and judge every system of a table, three seeds each; writes OUT/TABLE.csv, .tex and .png"
+    from cargan.evaluation.ablations import FIGURES, TABLES, Ablation, as_text, results, summary, write_table
+    if table not in TABLES: raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
+    if seeds < 1: raise CarganError(f"{seeds} seeds: at least one is needed")
+    ablation = Ablation(data, out, preset, epochs)
+    systems = TABLES[table](ablation.base)
+    wished = [n.strip() for n in only.split(',') if n.strip()]
+    if odd := [n for n in wished if n not in (names := [s.name for s in systems])]:
+        raise CarganError(f"{odd[0]}: no system of the table {table} has this name; there are {', '.join(names)}")
+    missing = ablation.run([s for s in systems if not wished or s.name in wished], seeds)
+    rows = results(out)
+    t = summary(rows, {h: k for h, k in FIGURES.items() if k in rows}, [s.name for s in systems])
+    write_table(t, Path(out)/table)
+    write_json(json, rows.to_dict('records'))
+    print(as_text(t).to_string())
+    if missing: print(f"at work in another process, or begun there: {', '.join(f'{n}, seed {s}' for n, s in missing)}")

@@ -61,12 +61,13 @@ def g_and_d(model:Players)->list: # [parameters of G1, G2 and the encoder of the
     "fastai's splitter: one parameter group a player. C and the audio classifier are in neither"
     return [params(model.cargan.generators), params(model.d)]
 
-# %% ../../nbs/training/11_learner.ipynb #242b12fb
+# %% ../../nbs/training/11_learner.ipynb #5e4e7a18
 def _fixed(module): return module.requires_grad_(False)
 def _plain(t): return t.as_subclass(torch.Tensor)
 
 class CARGANLearner(Learner):
     "A fastai `Learner` whose batch is two steps: G1 and G2 with D fixed, then D with G1 and G2 fixed (section 3.5)"
+    pieces, piece = 1, (1., True) # of a batch; the share of the piece at hand, and whether it is the last
     @property
     def preset(self): return self.model.cargan.preset
     @property
@@ -76,6 +77,7 @@ class CARGANLearner(Learner):
         return torch.autocast(device.type, torch.bfloat16, enabled=low)
 
     def _do_one_batch(self):
+        if self.training and self.pieces > 1: return self._in_pieces()
         lms, label, *shown = map(_plain, self.xb)
         with self.precision: self.pred = self.model(lms, label, *shown)
         self('after_pred')
@@ -85,7 +87,7 @@ class CARGANLearner(Learner):
         for step in steps: step(*batch)
         self('after_loss')
 
-# %% ../../nbs/training/11_learner.ipynb #5816c533
+# %% ../../nbs/training/11_learner.ipynb #480af79c
 @patch
 def g_step(self:CARGANLearner,
     lms:torch.Tensor, # [B, 1, S, S]
@@ -120,10 +122,36 @@ def d_step(self:CARGANLearner,
 @patch
 def _update(self:CARGANLearner, loss):
     if not self.training: return
-    self.loss_grad = loss
+    share, last = self.piece
+    self.loss_grad = loss*share
     self._with_events(self._backward, 'backward', CancelBackwardException)
+    if not last: return
     self._with_events(self._step, 'step', CancelStepException)
     self.opt.zero_grad()
+
+# %% ../../nbs/training/11_learner.ipynb #9c3a518b
+@patch
+def _in_pieces(self:CARGANLearner):
+    "Both steps of a batch: the gradients piece by piece, then the step. Keeps one piece's layers in memory"
+    pieces, n = list(zip(*[_plain(t).chunk(self.pieces) for t in (*self.xb, *self.yb)])), len(self.yb[0])
+    made, parts, loss = [None]*len(pieces), {}, 0.
+    def forward(i):
+        with self.precision: self.pred = self.model(*pieces[i][:-1])
+        made[i] = self.pred.detach()
+    if self.preset.d_first: # D is asked first, and needs pictures
+        with torch.no_grad():
+            for i in range(len(pieces)): forward(i)
+    for step in (self.d_step, self.g_step) if self.preset.d_first else (self.g_step, self.d_step):
+        for i, (lms, label, *_, image) in enumerate(pieces):
+            if step == self.g_step: forward(i)
+            else: self.pred = made[i]
+            self.piece, self.parts = (len(label)/n, i == len(pieces) - 1), {}
+            step(lms, label, image)
+            for k, v in self.parts.items(): parts[k] = parts.get(k, 0.) + v*len(label)/n
+            if step == self.g_step: loss = loss + self.loss*len(label)/n
+    self.parts, self.loss, self.piece = parts, loss, (1., True)
+    self.pred = Stages(*[None if t[0] is None else torch.cat(t) for t in zip(*made)])
+    self('after_loss')
 
 # %% ../../nbs/training/11_learner.ipynb #c64ee33e
 class HideLabel(Callback):
@@ -158,7 +186,7 @@ def final_l1(
     "L1 between the final and the real picture"
     return (stages.final - _plain(image)).abs().mean()
 
-# %% ../../nbs/training/11_learner.ipynb #1b47387a
+# %% ../../nbs/training/11_learner.ipynb #85f0c6df
 def cargan_learner(
     dls, # `DataLoaders` of `pairs_dls`
     preset='small', # a name out of `presets`, or a `Preset`
@@ -167,6 +195,7 @@ def cargan_learner(
     encoder:SoundEncoder|None=None, # the trained encoder, for presets with a `code`; it learns on with the generators
     cbs=None, # further callbacks
     compile:bool=False, # let `torch.compile` rewrite the networks: minutes at first, then faster (chapter 22)
+    pieces:int=1, # in how many a batch goes through the networks, where it needs too much memory at once
     **kwargs # passed to fastai's `Learner`
 )->CARGANLearner:
     "A learner for CAR-GAN. Raises `ValueError` without a trained C: a random one would teach nonsense"
@@ -177,8 +206,10 @@ def cargan_learner(
     for net in (*model.cargan.generators, model.cargan.c, model.d) if compile else (): net.compile()
     adam = lambda groups, lr: OptimWrapper(groups, torch.optim.Adam, lr=p.lr_g, betas=p.betas, fused=True)
     hide = [HideLabel(p.label_dropout)] if p.label_dropout else []
-    return CARGANLearner(dls, model, loss_func=final_l1, opt_func=adam, lr=[p.lr_g, p.lr_d], splitter=g_and_d,
+    learn = CARGANLearner(dls, model, loss_func=final_l1, opt_func=adam, lr=[p.lr_g, p.lr_d], splitter=g_and_d,
         moms=(p.betas[0],)*3, metrics=[SeenByC(), final_l1], cbs=[*hide, *L(cbs)], **kwargs)
+    learn.pieces = pieces
+    return learn
 
 # %% ../../nbs/training/11_learner.ipynb #f8f09b35
 def keep_freed_memory()->bool: # could it be told?

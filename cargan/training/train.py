@@ -86,7 +86,7 @@ def train_encoder(
         return learn
     return _once('encoder', lambda new: SoundEncoder(p.code, p.size), fit, dls, run, seed)[0] if p.code else None
 
-# %% ../../nbs/training/13_train.ipynb #e805f1b1
+# %% ../../nbs/training/13_train.ipynb #e1a874b8
 @distributed
 def train(
     data, # a folder of pairs in Sub-URMP's layout, or a manifest; None: that of the run that goes on
@@ -100,7 +100,8 @@ def train(
     resume:bool=False, # go on with the run in `run`; begins one if there is none and `data` is given
     minutes:float=10, # between two checkpoints in the middle of an epoch
     track:str='', # tensorboard or wandb
-    compile:bool=False # with `torch.compile`, see `cargan_learner`
+    compile:bool=False, # with `torch.compile`, see `cargan_learner`
+    pieces:int=1 # in how many a batch goes through the networks, where it needs too much memory at once
 )->CARGAN: # the trained model, in `eval` mode
     "Train classifiers and players on `data`; ends with `run/bundle.safetensors`. Raises `CarganError` on bad data or wishes"
     run = Path(run)
@@ -111,7 +112,7 @@ def train(
         dls = pairs_dls(data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter, cache=cache)
         config = begin_run(run, old, data, dls, p, epochs, seed)
         classifiers = _classifiers(classifiers, dls, p, run, seed, new=not old)
-        return _train_players(run, dls, p, config, classifiers, tracking, cbs, bool(old), minutes, compile)
+        return _train_players(run, dls, p, config, classifiers, tracking, cbs, bool(old), minutes, compile, pieces)
 
 # %% ../../nbs/training/13_train.ipynb #b7fef941
 def _classifiers(given, dls, p, run, seed, new): # C, audio classifier, and their figures, if they were trained here
@@ -120,8 +121,8 @@ def _classifiers(given, dls, p, run, seed, new): # C, audio classifier, and thei
         for name, m in zip(('image', 'audio'), given): _keep(run, name, m, None)
     return given
 
-# %% ../../nbs/training/13_train.ipynb #edcfc324
-def _train_players(run, dls, p, config, classifiers, tracking, cbs, resume, minutes, compile):
+# %% ../../nbs/training/13_train.ipynb #b84be73f
+def _train_players(run, dls, p, config, classifiers, tracking, cbs, resume, minutes, compile, pieces):
     (c, audio, *figures), dls = classifiers, without(dls, RoomAndLevel)
     encoder = train_encoder(dls, p, run=run, seed=config['seed'], cbs=together())
     writers = [RunLog(run/'log.csv'), SampleGrid(run/'samples'), Watch(run/'warnings.txt'), *tracking(run, config)] if rank_distrib() == 0 else []
@@ -131,7 +132,7 @@ def _train_players(run, dls, p, config, classifiers, tracking, cbs, resume, minu
     with StopSignals() as stop:
         keeper = Checkpoint(run/'checkpoints', resume, minutes, key=config['id'], stop=stop)
         cbs = [LossParts(), *writers, *average, *together(), keeper, *L(cbs)]
-        learn = cargan_learner(dls, p, c=c, audio=audio, encoder=encoder, cbs=cbs, compile=compile)
+        learn = cargan_learner(dls, p, c=c, audio=audio, encoder=encoder, cbs=cbs, compile=compile, pieces=pieces)
         learn.fit_preset(config['epochs'])
         if stop.asked: raise KeyboardInterrupt("stopped and saved")
     model = learn.model.cargan.eval()
