@@ -8,8 +8,8 @@ ini = ConfigParser(delimiters=['='])
 ini.read(here/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 lines = lambda key: [o for o in cfg[key].split('\n') if o.strip()]
-extras = {k: lines(f'{k}_requirements') for k in ('synth', 'video', 'scale', 'track', 'dev')}
-extras['dev'] += extras['synth'] + extras['video'] + extras['scale']
+extras = {k: lines(f'{k}_requirements') for k in ('synth', 'video', 'scale', 'metrics', 'track', 'dev')}
+extras['dev'] += extras['synth'] + extras['video'] + extras['scale'] + extras['metrics']
 
 setup(description=cfg['description'], keywords=cfg['keywords'].split(), author=cfg['author'], license=cfg['license'],
       python_requires=f">={cfg['min_python']},<{cfg['max_python']}", install_requires=lines('requirements'),

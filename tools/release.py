@@ -162,7 +162,7 @@ def main():
     report = evaluate(model, dls)
     if knows_truth(data): report |= listening_report(model, dls, data)
     if args.recordings: report['recordings'] = hear_recordings(Translator(model), args.recordings)
-    model.metrics |= {k: v for k, v in report.items() if not isinstance(v, (dict, list, tuple))}
+    model.metrics |= {k: v for k, v in report.items() if isinstance(v, (int, float))}
     shipped()
     write_clips(data, PRETRAINED/'clips')
     pairs = find_pairs(data)

@@ -169,27 +169,27 @@ def cargan_train(
     write_json(json, dict(run=str(folder), preset=preset, seed=seed, **model.metrics))
     print(f"{'was finished already' if done else 'trained'}: {folder/'bundle.safetensors'}; next: cargan-evaluate {folder/'bundle.safetensors'} {data or 'DATA'}")
 
-# %% ../../nbs/deploy/21_cli.ipynb #548d744b
+# %% ../../nbs/deploy/21_cli.ipynb #16078476
 @command
 def cargan_evaluate(
     bundle:str, # a bundle; 'shipped' for the one that comes with the package
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt); its test recordings are used
+    fetch:bool=True, # do without weights of Inception (95 MB) and AlexNet (233 MB) that are not at hand
+    picture:str='', # draw the figures here, as PNG
     json:str='' # write the numbers here
 ):
-    "Judge a bundle's pictures with classifiers that took no part in its training (trained here, on DATA's real pictures)"
+    "Judge a bundle's pictures with networks that took no part in its training (trained here, on DATA's real pictures)"
     from cargan.data.pairs import pairs_dls
     from cargan.evaluation.listening import knows_truth, listening_report
-    from cargan.evaluation.metrics import evaluate
+    from cargan.evaluation.metrics import evaluate, plot_report, show_report
     from cargan.models.cascade import CARGAN
     model = CARGAN.from_pretrained(None if bundle == 'shipped' else bundle)
     dls = pairs_dls(data, model.spec, jitter=False)
-    report = evaluate(model, dls)
+    report = evaluate(model, dls, fetch=fetch)
     if knows_truth(data): report |= listening_report(model, dls, data)
     write_json(json, report)
-    print(f"{report['n']} test pairs; judge: ResNet18, seed 1000")
-    for k in ('real', 'label_given', 'label_predicted', 'audio'):
-        lo, hi = report[f'accuracy_{k}_interval']
-        print(f"accuracy_{k:16} {report[f'accuracy_{k}']:7.2%}  ({report[f'accuracy_{k}_right']} right, 95 %: {lo:.2%} to {hi:.2%})")
+    if picture: write_whole(picture, lambda tmp: plot_report(report).savefig(tmp, dpi=100, format='png'))
+    print(show_report(report))
     for k in ('performer', 'pitch_within', 'loudness', 'rest_balanced'):
         if found := report.get('listening'): print(f"{k:14} real {found['real'][k]:5.2f}   label_given {found['label_given'][k]:5.2f}   label_predicted {found['label_predicted'][k]:5.2f}")
 
