@@ -65,7 +65,7 @@ def heard_table(found):
 ## Does it listen?
 
 What a small network, trained on the real training pictures only, reads off the pictures of the {found['n']} test pairs ({found['n_sounding']} of them
-sound), with 95 % bootstrap intervals; chapter 17. By chance: performer {found['chance']['performer']:.3f}, rest .500, correlations 0.
+sound), with 95 % bootstrap intervals; chapter 16. By chance: performer {found['chance']['performer']:.3f}, rest .500, correlations 0.
 
 | | real pictures (its ceiling) | painted, label given | painted, label predicted |
 |---|---|---|---|
