@@ -569,6 +569,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'cargan/evaluation/metrics.py'),
                                            'cargan.evaluation.metrics._or_why': ( 'evaluation/metrics.html#_or_why',
                                                                                   'cargan/evaluation/metrics.py'),
+                                           'cargan.evaluation.metrics._recalls': ( 'evaluation/metrics.html#_recalls',
+                                                                                   'cargan/evaluation/metrics.py'),
                                            'cargan.evaluation.metrics.accuracies': ( 'evaluation/metrics.html#accuracies',
                                                                                      'cargan/evaluation/metrics.py'),
                                            'cargan.evaluation.metrics.distances': ( 'evaluation/metrics.html#distances',

@@ -32,7 +32,7 @@ def bootstrap_interval(
     drawn = [statistic(right[rng.integers(0, len(right), len(right))]) for _ in range(draws)]
     return tuple(np.quantile(drawn, [(1 - level)/2, (1 + level)/2]).round(4).tolist())
 
-# %% ../../nbs/evaluation/14_distances.ipynb #259cc54f
+# %% ../../nbs/evaluation/14_distances.ipynb #b2e10356
 def set_interval(
     statistic, # sets to one number
     *sets, # each [N, ...], drawn again on its own
@@ -46,7 +46,8 @@ def set_interval(
     return tuple((np.quantile(drawn, [(1 - level)/2, (1 + level)/2]) - drawn.mean() + float(statistic(*sets))).round(6).tolist())
 
 def _enough(what, least, *counts):
-    if min(counts) < least: raise CarganError(f"{what} needs at least {least} pictures a side; there are {' and '.join(map(str, counts))}: make or collect more")
+    there = ' and '.join(map(str, counts))
+    if min(counts) < least: raise CarganError(f"{what} needs at least {least} pictures a side; there are {there}: make or collect more")
 
 # %% ../../nbs/evaluation/14_distances.ipynb #114133d3
 def frechet_distance(
@@ -152,7 +153,7 @@ def crowd_distances(
         out |= {name: round(f(*sets), 6), f'{name}_interval': (lo if f is kernel_distance else max(0., lo), hi), f'{name}_n': len(sets[-1])}
     return out
 
-# %% ../../nbs/evaluation/14_distances.ipynb #1303742d
+# %% ../../nbs/evaluation/14_distances.ipynb #2a8e7ba9
 def ssim(
     a:torch.Tensor, # [N, 3, S, S] in [-1, 1], S at least 11
     b:torch.Tensor # [N, 3, S, S] in [-1, 1]
@@ -165,6 +166,7 @@ def ssim(
     one = lambda x, y: structural_similarity_index_measure(x.to(device).float(), y.to(device).float(), data_range=255., reduction='none')
     return torch.cat([one(x, y).view(-1).cpu() for x, y in zip(a.split(128), b.split(128))])
 
+# %% ../../nbs/evaluation/14_distances.ipynb #38ed2506
 def lpips(
     a:torch.Tensor, # [N, 3, S, S] in [-1, 1]
     b:torch.Tensor, # [N, 3, S, S] in [-1, 1]
@@ -175,7 +177,8 @@ def lpips(
     except ImportError as e: raise CarganError("LPIPS needs torchmetrics: pip install 'cargan[metrics]'") from e
     from torchvision.models import AlexNet_Weights
     _at_hand('AlexNet', url := AlexNet_Weights.IMAGENET1K_V1.url, 233, fetch)
-    one = lambda *xs: learned_perceptual_image_patch_similarity(*[to_bytes(x).to(default_device()).float()/127.5 - 1 for x in xs], net_type='alex', reduction='none')
+    floats = lambda x: to_bytes(x).to(default_device()).float()/127.5 - 1
+    one = lambda x, y: learned_perceptual_image_patch_similarity(floats(x), floats(y), net_type='alex', reduction='none')
     try: return torch.cat([one(x, y).detach().view(-1).cpu() for x, y in zip(a.split(256), b.split(256))])
     except (URLError, OSError, RuntimeError, EOFError) as e:
         raise CarganError(f"AlexNet's weights could not be had ({e}): connect to the internet, or put {url} at {weights_file(url)}") from e

@@ -78,7 +78,7 @@ def train_matcher(
         opt.step(); cycle.step()
     return matcher.eval()
 
-# %% ../../nbs/evaluation/14_matching.ipynb #cfdb8221
+# %% ../../nbs/evaluation/14_matching.ipynb #99c01616
 @torch.no_grad()
 def ranks(
     matcher:Matcher, # of `train_matcher`
@@ -90,8 +90,8 @@ def ranks(
     "Where does each picture's own sound come? Raises `CarganError` with less than 11 sounds"
     n, device = len(lms), next(matcher.parameters()).device
     if n < 11: raise CarganError(f"retrieval (R@10) needs at least 11 test pairs; there are {n}: make or collect more")
-    parts = [(F.normalize(matcher.sound(l.to(device)), dim=1), F.normalize(matcher.picture(i.to(device)), dim=1)) for l, i in zip(lms.split(64), image.split(64))]
-    s, p = (torch.cat(x).cpu() for x in zip(*parts))
+    arrows = lambda tower, x: F.normalize(torch.cat([tower(part.to(device)) for part in x.split(64)]), dim=1).cpu()
+    s, p = arrows(matcher.sound, lms), arrows(matcher.picture, image)
     rng, m = torch.Generator().manual_seed(seed), min(among, n)
     rows = torch.stack([torch.cat([torch.tensor([i]), (i + 1 + torch.randperm(n - 1, generator=rng)[:m - 1]) % n]) for i in range(n)])
     scores = (p[:, None]*s[rows]).sum(2)
