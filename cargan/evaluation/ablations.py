@@ -6,7 +6,7 @@
 __all__ = ['CODE', 'CHOICES', 'PAPERS', 'FIGURES', 'TABLES', 'System', 'paper_models', 'schedules', 'paper_or_code', 'Ablation',
            'results', 'mean_interval', 'summary', 'as_text', 'plot_summary', 'show_pictures', 'write_table']
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #c02caae2
+# %% ../../nbs/evaluation/17_ablations.ipynb #dd682d3d
 import json
 import shutil
 import time
@@ -27,6 +27,7 @@ from scipy.stats import t as student
 from ..data.audio import CarganError, LMSSpec, write_whole
 from ..data.pairs import RoomAndLevel, find_pairs, pairs_dls, without
 from .baselines import BASELINES, train_baseline
+from .inside import add_noise, spoilt
 from .listening import PictureProbe, knows_truth, listening, read_truth, train_probe
 from .matching import Matcher, train_matcher
 from .metrics import evaluate, train_judge
@@ -206,7 +207,7 @@ def judges(self:Ablation): # loaders without augmentation, judge, matcher, probe
     self._judges = dls, judge, matcher, probe, truth
     return self._judges
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #12329350
+# %% ../../nbs/evaluation/17_ablations.ipynb #15825694
 @patch
 def judge(self:Ablation, system:System, seed:int)->Path: # the file of figures
     "Figures of one trained system, and what it paints for one test pair of each label"
@@ -215,7 +216,10 @@ def judge(self:Ablation, system:System, seed:int)->Path: # the file of figures
     changes = {k: v for k, v in asdict(system.preset).items() if v != asdict(self.base)[k]}
     row = dict(system=system.name, says=system.says, changes=changes, baseline=system.baseline, seed=seed, epochs=self.epochs,
                seconds=model.metrics.get('seconds'), threads=torch.get_num_threads(), pairs=len(dls.train_ds), **evaluate(model, dls, judge, matcher=matcher))
-    if truth: row['listening'] = listening(model, dls, probe, truth)
+    if truth:
+        row['listening'] = listening(model, dls, probe, truth)
+        for k, found in spoilt(model, dls, probe, truth, dict(silence=torch.zeros_like, noise=lambda w: add_noise(w, 0.)), every=2).items():
+            row[k] = {name: round(v, 4) for name, v in found.items() if name != 'painted'}
     self.paint(model, dls, truth, self.path('pictures', system, seed))
     return write_whole(self.path('results', system, seed), json.dumps(row).encode())
 
@@ -345,12 +349,12 @@ def show_pictures(
     fig.tight_layout(pad=.3)
     return fig
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #ec67de4d
+# %% ../../nbs/evaluation/17_ablations.ipynb #8fd7e419
 FIGURES = { # heading: where it stands in `results`
     'named right': 'accuracy_label_given', 'label predicted': 'accuracy_label_predicted', 'in training': 'accuracy_train_label_given',
     'FD (judge)': 'fd_classifier', 'IS (judge)': 'is_classifier', 'L1': 'l1', 'SSIM': 'ssim', 'R@1': 'recall_at_1',
     'performer': 'listening.label_given.performer', 'pitch': 'listening.label_given.pitch_within', 'loudness': 'listening.label_given.loudness',
-    'rest': 'listening.label_given.rest_balanced'}
+    'rest': 'listening.label_given.rest_balanced', 'rests in silence': 'silence.resting', 'performer in noise': 'noise.performer'}
 TABLES = dict(models=paper_models, schedules=schedules, choices=paper_or_code)
 
 def write_table(
