@@ -6,7 +6,7 @@
 __all__ = ['BASELINES', 'N_NOISE', 'Baseline', 'Contest', 'BaselineLearner', 'baseline_learner', 'train_baseline', 'Pix2Pix',
            'tower', 'to_code', 'from_code', 'Critic', 'Noisy', 'SoundCode', 'S2IC', 'CMCGAN']
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #f52c85de
+# %% ../../nbs/evaluation/15_baselines.ipynb #3c917e2a
 from copy import deepcopy
 
 import torch
@@ -23,7 +23,7 @@ from ..models.discriminator import PatchGAN
 from ..models.generator import UNet, init_weights, up_block
 from ..training.callbacks import EMA, LossParts
 from ..training.checkpoints import reseed
-from ..training.learner import CARGANLearner, final_l1, g_and_d, SeenByC
+from ..training.learner import CARGANLearner, SeenByC, final_l1, g_and_d
 from ..training.losses import bce
 
 # %% ../../nbs/evaluation/15_baselines.ipynb #fb1e5682
