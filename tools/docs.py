@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -34,6 +34,22 @@ def execute(path):
     client.execute()
     nb.metadata.pop('widgets', None)
     nbformat.write(nb, path)
+
+
+def run_chapters(paths):
+    "All chapters, two at a time with half of the threads each: small networks gain little from the other half"
+    os.environ['OMP_NUM_THREADS'] = str(max(1, int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count())//2))
+    def one(path):
+        start = time.time()
+        execute(path)
+        print(f'{time.time() - start:6.1f} s  {path.relative_to(RUN)}', flush=True)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {pool.submit(one, path): path for path in paths}
+        for job in as_completed(jobs):
+            try: job.result()
+            except Exception as e:
+                pool.shutdown(wait=False, cancel_futures=True)
+                sys.exit(f'{jobs[job].relative_to(RUN)} failed\n{e}')
 
 
 def source_pages(site):
@@ -76,11 +92,7 @@ def main():
     os.environ['FASTPROGRESS_NO_BAR'] = '1'
     for d in (RUN, ROOT/'_proc', ROOT/'_docs'): shutil.rmtree(d, ignore_errors=True)
     shutil.copytree(ROOT/'nbs', RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
-    for path in sorted(RUN.rglob('*.ipynb'), key=lambda p: p.name):
-        start = time.time()
-        try: execute(path)
-        except CellExecutionError as e: sys.exit(f'{path.relative_to(RUN)} failed\n{e}')
-        print(f'{time.time() - start:6.1f} s  {path.relative_to(RUN)}', flush=True)
+    run_chapters(sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem != '13_train', p.name))) # the longest first
     proc_nbs(path=str(RUN), n_workers=2, force=True)
     shutil.copy(ROOT/'_quarto.yml', ROOT/'_proc'/'_quarto.yml')
     shutil.rmtree(RUN)
