@@ -96,7 +96,7 @@ def paper_or_code(
         rows.append(System(f'official, {name}', f'official, but {name}', get_preset(official, **change)))
     return rows
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #f3226d39
+# %% ../../nbs/evaluation/17_ablations.ipynb #ecee1827
 CHOICES = { # what paper or published code do otherwise than our defaults: options, and the value of each there (`official`'s, if not given)
     'attention scrambled': ('attention_kind',), 'attention in D one layer earlier': ('d_attention_at',), 'D ends in a tanh': ('d_tanh',),
     'D with two channels': ('ndf',), 'label shown to D': ('d_label',), 'sound shown to G2': ('g2_audio',), 'LMS as a colour picture': ('lms_channels',),
@@ -207,15 +207,16 @@ def judges(self:Ablation): # loaders without augmentation, judge, matcher, probe
     self._judges = dls, judge, matcher, probe, truth
     return self._judges
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #15825694
+# %% ../../nbs/evaluation/17_ablations.ipynb #fae8d8ed
 @patch
 def judge(self:Ablation, system:System, seed:int)->Path: # the file of figures
     "Figures of one trained system, and what it paints for one test pair of each label"
     dls, judge, matcher, probe, truth = self.judges()
     model = self.load(system, seed)
     changes = {k: v for k, v in asdict(system.preset).items() if v != asdict(self.base)[k]}
-    row = dict(system=system.name, says=system.says, changes=changes, baseline=system.baseline, seed=seed, epochs=self.epochs,
-               seconds=model.metrics.get('seconds'), threads=torch.get_num_threads(), pairs=len(dls.train_ds), **evaluate(model, dls, judge, matcher=matcher))
+    found = evaluate(model, dls, judge, matcher=matcher)
+    row = dict(system=system.name, says=system.says, changes=changes, baseline=system.baseline, epochs=self.epochs, pairs=len(dls.train_ds),
+               seconds=model.metrics.get('seconds'), threads=torch.get_num_threads(), bootstrap_seed=found['seed'], **found | dict(seed=seed))
     if truth:
         row['listening'] = listening(model, dls, probe, truth)
         for k, found in spoilt(model, dls, probe, truth, dict(silence=torch.zeros_like, noise=lambda w: add_noise(w, 0.)), every=2).items():
