@@ -6,11 +6,12 @@
 __all__ = ['BASELINES', 'N_NOISE', 'Baseline', 'Contest', 'BaselineLearner', 'baseline_learner', 'train_baseline', 'Pix2Pix',
            'tower', 'to_code', 'from_code', 'Critic', 'Noisy', 'SoundCode', 'S2IC', 'CMCGAN']
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #3c917e2a
+# %% ../../nbs/evaluation/15_baselines.ipynb #188cc888
 from copy import deepcopy
 
 import torch
 from fastai.optimizer import OptimWrapper
+from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import nn
 from torch.nn import functional as F
@@ -26,7 +27,7 @@ from ..training.checkpoints import reseed
 from ..training.learner import CARGANLearner, SeenByC, final_l1, g_and_d
 from ..training.losses import bce
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #fb1e5682
+# %% ../../nbs/evaluation/15_baselines.ipynb #2315f1bb
 class Baseline(nn.Module):
     "What S2IC, CMCGAN and pix2pix have in common. They do not look at the label"
     lambda_l1 = 0. # weight of the distances beside the adversarial loss
@@ -51,15 +52,25 @@ class Baseline(nn.Module):
     def make(self, lms, image): return dict(picture=self.paint(lms))
     def l1(self, made, lms, image): return F.l1_loss(made['picture'], image)
 
-    def stages(self,
-        picture:torch.Tensor, # [B, 3, S, S] in [-1, 1], painted
-        label:torch.Tensor # [B] indices, or [B, K] one-hot
-    )->Stages: # one stage, with what C says of it
-        label = F.one_hot(label.long(), len(self.labels)).float() if label.dim() == 1 else label
-        with torch.no_grad(): logits = self.c(picture)
-        return Stages(picture, residue_label(label, logits), None, logits)
+# %% ../../nbs/evaluation/15_baselines.ipynb #0120f5c6
+@patch
+def stages(self:Baseline,
+    picture:torch.Tensor, # [B, 3, S, S] in [-1, 1], painted
+    label:torch.Tensor # [B] indices, or [B, K] one-hot
+)->Stages: # one stage, with what C says of it
+    "A painted picture as the tools of this course want it"
+    label = F.one_hot(label.long(), len(self.labels)).float() if label.dim() == 1 else label
+    with torch.no_grad(): logits = self.c(picture)
+    return Stages(picture, residue_label(label, logits), None, logits)
 
-    def forward(self, lms, label, shown=None)->Stages: return self.stages(self.paint(lms), label) # [B, 1, S, S], [B] -> Stages
+@patch
+def forward(self:Baseline,
+    lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
+    label:torch.Tensor, # [B] or [B, K]; for the residue label only
+    shown:torch.Tensor|None=None # of no effect: no system sees the label
+)->Stages:
+    "Paint from the sound"
+    return self.stages(self.paint(lms), label)
 
 # %% ../../nbs/evaluation/15_baselines.ipynb #a8a00d99
 class Contest(nn.Module):
@@ -71,7 +82,7 @@ class Contest(nn.Module):
         self.cargan, self.d = system, init_weights(system.critic(), system.preset.init_std)
     def forward(self, lms, label, shown=None)->Stages: return self.cargan(lms, label)
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #2a84c961
+# %% ../../nbs/evaluation/15_baselines.ipynb #d2c1fed2
 class BaselineLearner(CARGANLearner):
     "Chapter 11's learner, generators first and then D, for a `Contest`"
     def _do_one_batch(self):
@@ -85,30 +96,37 @@ class BaselineLearner(CARGANLearner):
         self.d_step({k: v.detach() for k, v in made.items()}, lms, label, image)
         self('after_loss')
 
-    def g_step(self, made, lms, label, image):
-        "The adversarial loss and the distances"
-        system, d = self.model.cargan, self.model.d.requires_grad_(False)
-        with self.precision:
-            real, fakes, wrong = system.pairs(made, lms, image)
-            gan, l1 = sum(bce(d(*f), True) for f in fakes)/len(fakes), system.l1(made, lms, image)
-        cls = F.cross_entropy(self.pred.logits, label)  # only to look at
-        loss = gan + system.lambda_l1*l1
-        self.parts = {**getattr(self, 'parts', {}), **{k: v.detach() for k, v in dict(gan=gan, cls=cls, l1=l1).items()}}
-        self.loss = loss.detach()
-        self._update(loss)
-        self.model.d.requires_grad_(True)
+# %% ../../nbs/evaluation/15_baselines.ipynb #8e69b137
+@patch
+def g_step(self:BaselineLearner,
+    made:dict, # what the system made of the pairs
+    lms:torch.Tensor, label:torch.Tensor, image:torch.Tensor # the batch
+):
+    "The adversarial loss and the distances"
+    system, d = self.model.cargan, self.model.d.requires_grad_(False)
+    with self.precision:
+        _, fakes, _ = system.pairs(made, lms, image)
+        gan, l1 = sum(bce(d(*f), True) for f in fakes)/len(fakes), system.l1(made, lms, image)
+    cls = F.cross_entropy(self.pred.logits, label)  # only to look at
+    loss = gan + system.lambda_l1*l1
+    self.parts = {**getattr(self, 'parts', {}), **{k: v.detach() for k, v in dict(gan=gan, cls=cls, l1=l1).items()}}
+    self.loss = loss.detach()
+    self._update(loss)
+    self.model.d.requires_grad_(True)
 
-    def d_step(self, made, lms, label, image):
-        "Real pairs against all others"
-        d = self.model.d
-        with self.precision:
-            real, fakes, wrong = self.model.cargan.pairs(made, lms, image)
-            real, fake = bce(d(*real), True), [bce(d(*p), False) for p in (*fakes, *wrong)]
-        loss = real + sum(fake)/len(fake)
-        self.parts |= {k: v.detach() for k, v in dict(d=loss, d_real=real, **{f'd_fake{i}': f for i, f in enumerate(fake, 1)}).items()}
-        self._update(loss)
+# %% ../../nbs/evaluation/15_baselines.ipynb #c1bf0a08
+@patch
+def d_step(self:BaselineLearner, made, lms, label, image): # the same, without history
+    "Real pairs against all others"
+    with self.precision:
+        real, fakes, wrong = self.model.cargan.pairs(made, lms, image)
+        real, fake = bce(self.model.d(*real), True), [bce(self.model.d(*p), False) for p in (*fakes, *wrong)]
+    loss = real + sum(fake)/len(fake)
+    parts = dict(d=loss, d_real=real, **{f'd_fake{i}': f for i, f in enumerate(fake, 1)})
+    self.parts = {**self.parts, **{k: v.detach() for k, v in parts.items()}}
+    self._update(loss)
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #4a3674f8
+# %% ../../nbs/evaluation/15_baselines.ipynb #98ed0b22
 def baseline_learner(
     dls, # `DataLoaders` of `pairs_dls`
     system:Baseline, # prepared, if it needs to be
@@ -121,6 +139,7 @@ def baseline_learner(
     return BaselineLearner(dls, model, loss_func=final_l1, opt_func=adam, lr=[p.lr_g, p.lr_d], splitter=g_and_d,
                            moms=(p.betas[0],)*3, metrics=[SeenByC(), final_l1], cbs=cbs, **kwargs)
 
+# %% ../../nbs/evaluation/15_baselines.ipynb #14daee3c
 BASELINES = {} # name: class
 
 def train_baseline(
@@ -157,7 +176,7 @@ class Pix2Pix(Baseline):
 
 BASELINES['pix2pix'] = Pix2Pix
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #2c9219bf
+# %% ../../nbs/evaluation/15_baselines.ipynb #aa3d94a3
 def tower(
     n_in:int, # channels in
     size:int, # S
@@ -172,12 +191,23 @@ def tower(
     net.deep = w[-1]
     return net
 
-def to_code(n_in:int, size:int, width:int, n_code:int)->nn.Sequential: # [B, n_in, S, S] -> [B, n_code]
+# %% ../../nbs/evaluation/15_baselines.ipynb #23aafede
+def to_code(
+    n_in:int, # channels in
+    size:int, # S
+    width:int, # channels of the first convolution
+    n_code:int # numbers in the code
+)->nn.Sequential: # [B, n_in, S, S] -> [B, n_code]
     "A `tower` and a convolution over its 4 x 4 places"
     down = tower(n_in, size, width)
     return nn.Sequential(down, nn.Conv2d(down.deep, n_code, 4), nn.Flatten())
 
-def from_code(n_code:int, n_out:int, size:int, width:int)->nn.Sequential: # [B, n_code] -> [B, n_out, S, S] in [-1, 1]
+def from_code(
+    n_code:int, # numbers in the code
+    n_out:int, # channels out
+    size:int, # S
+    width:int # channels before the last convolution
+)->nn.Sequential: # [B, n_code] -> [B, n_out, S, S] in [-1, 1]
     "DCGAN's generator: 4 x 4 places at first, doubled until there is a picture"
     n = size.bit_length() - 3
     w = [n_out] + [width*min(2**i, 8) for i in range(n)]
@@ -232,7 +262,7 @@ class SoundCode(AudioClassifier):
         self.head = self.head[:4]
         return self
 
-# %% ../../nbs/evaluation/15_baselines.ipynb #b0cffa07
+# %% ../../nbs/evaluation/15_baselines.ipynb #1fa68520
 class S2IC(Noisy):
     "S2IC (Chen et al., 2017), our reimplementation: a classifier's code, noise, deconvolutions, GAN-CLS"
     n_code = 64
@@ -242,11 +272,6 @@ class S2IC(Noisy):
     @property
     def generators(self): return nn.ModuleList([self.generator])
     def critic(self): return Critic(self.preset.size, self.width*self.preset.ndf, self.n_code)
-    def prepare(self, dls, epochs=4):
-        "Train the encoder as a classifier"
-        ear = classifier_learner(dls, SoundCode(self.audio.model, len(self.labels), self.n_code), cbs=EMA(.99))
-        ear.fit_one_cycle(epochs, 3e-3)
-        self.encoder = Frozen(ear.model.as_code())
     def from_code(self, code): return self.generator(self.with_noise(code)) # [B, 64] -> [B, 3, S, S]
     def paint(self, lms): return self.from_code(self.encoder(lms)) # [B, 1, S, S] -> [B, 3, S, S]
     def make(self, lms, image):
@@ -257,6 +282,17 @@ class S2IC(Noisy):
         return (code, image), [(code, made['picture'])], [(code, image.roll(1, 0))]
 
 BASELINES['s2ic'] = S2IC
+
+# %% ../../nbs/evaluation/15_baselines.ipynb #99025d32
+@patch
+def prepare(self:S2IC,
+    dls, # `DataLoaders` of `pairs_dls`
+    epochs:int=4 # times through the data
+):
+    "Train the encoder as a classifier"
+    ear = classifier_learner(dls, SoundCode(self.audio.model, len(self.labels), self.n_code), cbs=EMA(.99))
+    ear.fit_one_cycle(epochs, 3e-3)
+    self.encoder = Frozen(ear.model.as_code())
 
 # %% ../../nbs/evaluation/15_baselines.ipynb #a7edd9df
 class CMCGAN(Noisy):
