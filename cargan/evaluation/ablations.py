@@ -96,7 +96,7 @@ def paper_or_code(
         rows.append(System(f'official, {name}', f'official, but {name}', get_preset(official, **change)))
     return rows
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #ecee1827
+# %% ../../nbs/evaluation/17_ablations.ipynb #a97dcfcf
 CHOICES = { # what paper or published code do otherwise than our defaults: options, and the value of each there (`official`'s, if not given)
     'attention scrambled': ('attention_kind',), 'attention in D one layer earlier': ('d_attention_at',), 'D ends in a tanh': ('d_tanh',),
     'D with two channels': ('ndf',), 'label shown to D': ('d_label',), 'sound shown to G2': ('g2_audio',), 'LMS as a colour picture': ('lms_channels',),
