@@ -19,13 +19,10 @@ from cargan.training.train import train
 # The command itself, with a preset that draws at random wherever it can, and a way to die in the middle of the n-th file it writes
 COMMAND = '''
 import os, signal, sys, time
-from cargan.deploy.cli import cargan_train
-from cargan.models.cascade import get_preset, presets
-from cargan.training import checkpoints
+from cargan.data import audio
 
-presets['rich'] = get_preset('tiny', jitter=True, label_dropout=.5, dropout=.1, decay_epochs=2)
 nth, how = int(os.environ.get('DIE_AT', 0)), os.environ.get('DIE_HOW')
-write, count = checkpoints.write_whole, 0
+write, count = audio.write_whole, 0
 
 def dying(path, data, **kwargs):
     global count
@@ -41,7 +38,11 @@ def dying(path, data, **kwargs):
     write(path, data, **kwargs)
     if count == nth and how == 'after': os.kill(os.getpid(), signal.SIGKILL)
     return path
-checkpoints.write_whole = dying
+audio.write_whole = dying # before the others import it
+
+from cargan.deploy.cli import cargan_train
+from cargan.models.cascade import get_preset, presets
+presets['rich'] = get_preset('tiny', jitter=True, label_dropout=.5, dropout=.1, decay_epochs=2)
 cargan_train()
 '''
 
