@@ -96,27 +96,6 @@ def paper_or_code(
         rows.append(System(f'official, {name}', f'official, but {name}', get_preset(official, **change)))
     return rows
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #a97dcfcf
-CHOICES = { # what paper or published code do otherwise than our defaults: options, and the value of each there (`official`'s, if not given)
-    'attention scrambled': ('attention_kind',), 'attention in D one layer earlier': ('d_attention_at',), 'D ends in a tanh': ('d_tanh',),
-    'D with two channels': ('ndf',), 'label shown to D': ('d_label',), 'sound shown to G2': ('g2_audio',), 'LMS as a colour picture': ('lms_channels',),
-    'softmax twice': ('published_cls',), 'half the loss of D': ('published_d',), 'D steps first': ('d_first',), 'dropout': ('dropout',),
-    "the paper's Adam": ('lr_g', 'lr_d', 'betas')}
-PAPERS = {'init std .2': dict(init_std=.2), 'log(1 - D) for G': dict(saturating=True)} # of the paper alone, the published code does not
-
-def paper_or_code(
-    base:Preset # our defaults
-)->list[System]:
-    "Each difference between paper, published code and our defaults, switched alone: from the defaults, and from the code's side"
-    there = {name: {k: getattr(presets['official'], k) for k in keys} for name, keys in CHOICES.items()}
-    official = get_preset(base, **{k: v for change in there.values() for k, v in change.items()})
-    back = {name: {k: getattr(base, k) for k in keys} for name, keys in CHOICES.items()}
-    rows = [System('defaults', 'our defaults', base), System('official', "the published code's side in everything", official)]
-    for name, change in {**there, **PAPERS}.items(): rows.append(System(name, f'defaults, but {name}', get_preset(base, **change)))
-    for name, change in {**{f'not: {k}': v for k, v in back.items()}, **PAPERS}.items():
-        rows.append(System(f'official, {name}', f'official, but {name}', get_preset(official, **change)))
-    return rows
-
 # %% ../../nbs/evaluation/17_ablations.ipynb #e38429e3
 class Ablation:
     "Systems trained on one data set with one budget, and their figures, in a folder. What is there is not made again"
