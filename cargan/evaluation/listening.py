@@ -6,7 +6,7 @@
 __all__ = ['TRUTH', 'read_truth', 'knows_truth', 'PictureProbe', 'probe_loss', 'train_probe', 'readings', 'compare', 'listening',
            'label_swap', 'sound_swap', 'listening_report']
 
-# %% ../../nbs/evaluation/16_listening.ipynb #3cb34b0f
+# %% ../../nbs/evaluation/16_listening.ipynb #c8222438
 import csv
 import math
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.audio import CarganError
+from .matching import fit_rows
 from .metrics import bootstrap_interval
 from ..models.cascade import CARGAN
 from ..models.classifier import light_body
@@ -84,7 +85,7 @@ def probe_loss(
     off = (out[:, -3] - (pitch/60 - 1).nan_to_num())**2 + (out[:, -2] - (loud/20 + 1))**2
     return F.cross_entropy(out[:, :-3], who.long()) + 5*(off*(1 - rest)).mean() + F.binary_cross_entropy_with_logits(out[:, -1], rest)
 
-# %% ../../nbs/evaluation/16_listening.ipynb #82277dd6
+# %% ../../nbs/evaluation/16_listening.ipynb #c032029d
 def train_probe(
     dls, # `DataLoaders` of `pairs_dls`
     truth:dict, # of `read_truth`
@@ -95,17 +96,10 @@ def train_probe(
     set_seed(seed)
     rows = _truth_of(dls.train_ds, truth)
     images = torch.stack([dls.train_ds.tls[2][i].as_subclass(torch.Tensor) for i in range(len(rows))]) # bytes
-    device, n, bs = dls.device or 'cpu', len(rows), min(32, len(rows))
+    device = dls.device or 'cpu'
     probe = PictureProbe(int(max(v[0] for v in truth.values())) + 1, images.shape[-1]).to(device)
-    steps = max(3*n, min(looks, 40*n))//bs
-    opt = torch.optim.AdamW(probe.parameters(), weight_decay=.05)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(opt, 3e-3, total_steps=steps)
-    order = torch.cat([torch.randperm(n) for _ in range(math.ceil(steps*bs/n))])
-    for rows_of_batch in order.split(bs)[:steps]:
-        opt.zero_grad()
-        probe_loss(probe(images[rows_of_batch].to(device).float()/127.5 - 1), rows[rows_of_batch].to(device)).backward()
-        opt.step(); cycle.step()
-    return probe.eval()
+    loss = lambda i: probe_loss(probe(images[i].to(device).float()/127.5 - 1), rows[i].to(device))
+    return fit_rows(probe, loss, len(rows), looks, 32, 3e-3)
 
 # %% ../../nbs/evaluation/16_listening.ipynb #9939be9e
 @torch.no_grad()
