@@ -6,7 +6,7 @@
 __all__ = ['CODE', 'CHOICES', 'PAPERS', 'FIGURES', 'TABLES', 'System', 'paper_models', 'schedules', 'paper_or_code', 'Ablation',
            'results', 'mean_interval', 'summary', 'as_text', 'plot_summary', 'show_pictures', 'write_table']
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #dd682d3d
+# %% ../../nbs/evaluation/17_ablations.ipynb #952f7c33
 import json
 import shutil
 import time
@@ -30,9 +30,8 @@ from .baselines import BASELINES, train_baseline
 from .inside import add_noise, spoilt
 from .listening import PictureProbe, knows_truth, listening, read_truth, train_probe
 from .matching import Matcher, train_matcher
-from .metrics import evaluate, train_judge
+from .metrics import evaluate, new_judge, train_judge
 from ..models.cascade import CARGAN, Preset, get_preset, presets, save_bundle
-from ..models.classifier import ImageClassifier
 from ..training.checkpoints import RunError, latest_state, write_state
 from ..training.runs import fingerprint, refuse_changes
 from ..training.train import train, train_classifiers, train_encoder
@@ -49,11 +48,11 @@ class System:
     def slug(self)->str: # the name, fit for a file
         return '-'.join(''.join(c if c.isalnum() or c == '+' else ' ' for c in self.name.lower()).split())
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #07ead61d
+# %% ../../nbs/evaluation/17_ablations.ipynb #068b6ac5
 CODE = 128 # numbers of the code of the sound in E+
 
 def paper_models(
-    base:Preset # E: the paper's parts, and none of ours
+    base:Preset # E: the preset without its code of the sound
 )->list[System]:
     "Models A to E of table 1 of the paper, E+, and the other systems of table 2"
     changes = {'A': ('no attention', dict(attention=False)), 'B': ('no classification loss', dict(lambda_cls=0.)),
@@ -63,20 +62,22 @@ def paper_models(
     return ([System(name, says, get_preset(base, **change)) for name, (says, change) in changes.items()] +
             [System(name, 'our reimplementation', base, other) for name, other in others.items()])
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #693011b9
+# %% ../../nbs/evaluation/17_ablations.ipynb #662ef4a3
 def schedules(
     base:Preset # E
 )->list[System]:
-    "How E+ is trained: one choice changed at a time"
+    "How E+ is trained: one choice changed at a time, and those that helped together"
     rate = round((base.lr_g*base.lr_d)**.5, 6)
-    changes = {'no label dropout': dict(label_dropout=0.), 'no average of weights': dict(ema=0.), 'no decay': dict(decay_epochs=0),
-               'equal rates': dict(lr_g=rate, lr_d=rate), 'spectral norm in D': dict(d_spectral=True),
-               "the paper's Adam": dict(lr_g=8e-4, lr_d=8e-4, betas=(.9, .999), decay_epochs=0),
-               "pix2pix's Adam": dict(lr_g=2e-4, lr_d=2e-4, betas=(.5, .999), decay_epochs=0)}
-    return [System(name, ', '.join(f'{k} {v}' for k, v in change.items()), get_preset(base, code=CODE, **change)) for name, change in changes.items()]
+    shown, steady, even = dict(label_dropout=0.), dict(decay_epochs=0), dict(lr_g=rate, lr_d=rate)
+    changes = {'no label dropout': shown, 'no average of weights': dict(ema=0.), 'no decay': steady, 'equal rates': even,
+               'spectral norm in D': dict(d_spectral=True), "the paper's Adam": dict(lr_g=8e-4, lr_d=8e-4, betas=(.9, .999), **steady),
+               "pix2pix's Adam": dict(lr_g=2e-4, lr_d=2e-4, betas=(.5, .999), **steady), 'what helped': {**shown, **steady, **even}}
+    says = lambda change: ', '.join(f'{k} {v}' for k, v in change.items())
+    return ([System(name, says(change), get_preset(base, code=CODE, **change)) for name, change in changes.items()] +
+            [System('E, no label dropout', says(shown), get_preset(base, **shown))])
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #ecee1827
-CHOICES = { # what paper or published code do otherwise than our defaults: options, and the value of each there (`official`'s, if not given)
+# %% ../../nbs/evaluation/17_ablations.ipynb #bc2ab943
+CHOICES = { # what paper or published code do otherwise than our defaults: the options; their values there are `official`'s
     'attention scrambled': ('attention_kind',), 'attention in D one layer earlier': ('d_attention_at',), 'D ends in a tanh': ('d_tanh',),
     'D with two channels': ('ndf',), 'label shown to D': ('d_label',), 'sound shown to G2': ('g2_audio',), 'LMS as a colour picture': ('lms_channels',),
     'softmax twice': ('published_cls',), 'half the loss of D': ('published_d',), 'D steps first': ('d_first',), 'dropout': ('dropout',),
@@ -96,7 +97,7 @@ def paper_or_code(
         rows.append(System(f'official, {name}', f'official, but {name}', get_preset(official, **change)))
     return rows
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #e38429e3
+# %% ../../nbs/evaluation/17_ablations.ipynb #f2852393
 class Ablation:
     "Systems trained on one data set with one budget, and their figures, in a folder. What is there is not made again"
     def __init__(self,
@@ -113,15 +114,24 @@ class Ablation:
         if at.exists(): refuse_changes(self.out, json.loads(at.read_text()), **facts)
         else: write_whole(at, json.dumps(facts, indent=1).encode())
 
-    def loaders(self, seed=0):
+    def loaders(self,
+        seed:int=0 # of the order of the batches
+    ): # `DataLoaders` of `pairs_dls`
         p = self.base
         return pairs_dls(self.data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=p.jitter)
 
-    def path(self, kind, system, seed): # models/a-0.safetensors, results/a-0.json, pictures/a-0.png
+    def path(self,
+        kind:str, # models, results or pictures
+        system:System,
+        seed:int
+    )->Path: # models/a-0.safetensors, results/a-0.json, pictures/a-0.png
         return self.out/kind/f"{system.slug}-{seed}.{dict(models='safetensors', results='json', pictures='png')[kind]}"
 
     @contextmanager
-    def alone(self, name, wait=True): # true inside, unless another process is at it
+    def alone(self,
+        name:str, # of a piece of work
+        wait:bool=True # for another process to end it
+    ): # a context: true inside, unless another process is at it
         (self.out/'locks').mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.out/'locks'/name, timeout=-1 if wait else 0)
         try: lock.acquire()
@@ -160,13 +170,17 @@ def train(self:Ablation,
     shutil.rmtree(run)
     return out
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #9659855d
+# %% ../../nbs/evaluation/17_ablations.ipynb #98c3ce7f
 @patch
-def train_other(self:Ablation, system, seed):
+def train_other(self:Ablation,
+    system:System, # with a baseline
+    seed:int # of everything
+): # the trained model
+    "Train one of chapter 15's systems"
     c, audio, _ = train_classifiers(dls := self.loaders(seed), self.base, run=self.out/'shared'/str(seed), seed=seed)
     return train_baseline(system.baseline, dls, system.preset, self.epochs, c, audio, seed)
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #e5914e94
+# %% ../../nbs/evaluation/17_ablations.ipynb #743892a4
 @patch
 def judges(self:Ablation): # loaders without augmentation, judge, matcher, probe and truth; the last two None where nobody knows what was played
     "Who looks at the pictures: trained once on the real ones, kept, the same for all systems"
@@ -180,7 +194,7 @@ def judges(self:Ablation): # loaders without augmentation, judge, matcher, probe
             if not state: write_state(self.out/'judges', name, fit().state_dict())
             (model := make()).load_state_dict(latest_state(self.out/'judges', name))
             return model.eval()
-    judge = kept('judge', lambda: ImageClassifier(len(dls.vocab), 'resnet18'), lambda: train_judge(dls))
+    judge = kept('judge', lambda: new_judge(len(dls.vocab)), lambda: train_judge(dls))
     probe = truth and kept('probe', lambda: PictureProbe(performers, self.base.size), lambda: train_probe(dls, truth))
     matcher = kept('matcher', lambda: Matcher(self.base.size), lambda: train_matcher(dls))
     self._judges = dls, judge, matcher, probe, truth
@@ -203,9 +217,13 @@ def judge(self:Ablation, system:System, seed:int)->Path: # the file of figures
     self.paint(model, dls, truth, self.path('pictures', system, seed))
     return write_whole(self.path('results', system, seed), json.dumps(row).encode())
 
-# %% ../../nbs/evaluation/17_ablations.ipynb #61349e2a
+# %% ../../nbs/evaluation/17_ablations.ipynb #58dde959
 @patch
-def load(self:Ablation, system:System, seed:int): # the trained model
+def load(self:Ablation,
+    system:System,
+    seed:int
+): # the trained model, in `eval` mode
+    "What `train` has kept"
     path = self.path('models', system, seed)
     if not system.baseline: return CARGAN.from_pretrained(path)
     model = BASELINES[system.baseline](system.preset, self.judges()[0].vocab)
@@ -216,7 +234,12 @@ def load(self:Ablation, system:System, seed:int): # the trained model
 
 @patch
 @torch.no_grad()
-def paint(self:Ablation, model, dls, truth, path):
+def paint(self:Ablation,
+    model, # a CARGAN or a baseline
+    dls, # of `judges`; the test pairs are used
+    truth:dict|None, # of `read_truth`
+    path:Path # of the PNG
+):
     "A strip of pictures: a column a label, stage 1 above the final picture; beside it real.png, once"
     items = dls.valid_ds.items
     sounds = lambda i: not truth or truth[items[i].sound.stem][3] == 0
