@@ -19,13 +19,12 @@ from .matching import Matcher, recall, train_matcher, training_dl
 from ..models.cascade import CARGAN
 from ..models.classifier import ImageClassifier, classifier_learner
 
-# %% ../../nbs/evaluation/14_metrics.ipynb #4086e289
+# %% ../../nbs/evaluation/14_metrics.ipynb #912e6852
 def new_judge(
     classes:int, # that it tells apart
-    seed:int=1000 # not the one of C
+    seed:int=1000 # that it is trained with, for `about`
 )->ImageClassifier: # a ResNet18 with random weights; `about` says what it is
     "A classifier of pictures that has nothing to do with the GAN's, before training"
-    set_seed(seed)
     judge = ImageClassifier(classes, 'resnet18')
     judge.about = f'ResNet18, seed {seed}'
     return judge
@@ -36,6 +35,7 @@ def train_judge(
     seed:int=1000 # not the one of C
 )->ImageClassifier: # in `eval` mode
     "A judge that has learned the real training pictures"
+    set_seed(seed)
     learn = classifier_learner(dls, new_judge(len(dls.vocab), seed))
     with learn.no_logging(): learn.fit_one_cycle(epochs, 2e-3)
     return learn.model.eval()
