@@ -21,13 +21,12 @@ COMMAND = '''
 import os, signal, sys, time
 from cargan.data import audio
 
-nth, how = int(os.environ.get('DIE_AT', 0)), os.environ.get('DIE_HOW')
+nth, how, held = int(os.environ.get('DIE_AT', 0)), os.environ.get('DIE_HOW'), os.environ.get('HELD', '')
 write, count = audio.write_whole, 0
 
 def dying(path, data, **kwargs):
     global count
     count += 1
-    time.sleep(float(os.environ.get('SLOW', 0))) # so that a signal comes before the end on any machine
     if count == nth and how == 'half':
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f'.{path.name}.1.tmp').write_bytes(data[:len(data)//2])
@@ -37,6 +36,7 @@ def dying(path, data, **kwargs):
     if count == nth and how in ('half', 'before'): os.kill(os.getpid(), signal.SIGKILL)
     write(path, data, **kwargs)
     if count == nth and how == 'after': os.kill(os.getpid(), signal.SIGKILL)
+    while os.path.exists(held) and path.name.startswith(os.environ['HELD_AFTER']): time.sleep(.01) # until the signal is sent
     return path
 audio.write_whole = dying # before the others import it
 
@@ -132,15 +132,17 @@ def test_killed_while_writing(runner, whole):
 def test_asked_to_stop(runner, whole):
     run = runner.folder/'asked'
     saved = lambda: set(run.glob('checkpoints/epoch*'))
-    args, before = runner.begin(run), set()
-    for ready, sign in ((lambda: (run/'config.json').exists(), signal.SIGINT), (lambda: saved() - before, signal.SIGINT),
-                        (lambda: saved() - before, signal.SIGTERM)):
+    args, before, held = runner.begin(run), set(), runner.folder/'held'
+    for ready, after, sign in ((lambda: (run/'config.json').exists(), 'config', signal.SIGINT), (lambda: saved() - before, 'epoch', signal.SIGINT),
+                               (lambda: saved() - before, 'epoch', signal.SIGTERM)):
         before = saved()
-        p = runner.start(*args, SLOW=.3)
+        held.touch()
+        p = runner.start(*args, HELD=held, HELD_AFTER=after)
         wait_for(ready, p)
         if sign == signal.SIGTERM:
             with pytest.raises(CarganError, match='another process'): train(None, run, resume=True)
         p.send_signal(sign)
+        held.unlink()
         _, err = p.communicate(timeout=300)
         lines = [l for l in err.splitlines() if l.strip()]
         assert p.returncode == 130 and len(lines) == 1 and f'cargan-train --resume {run}' in lines[0], err
