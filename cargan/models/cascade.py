@@ -74,13 +74,13 @@ class Preset:
     jitter:bool=True # pictures enlarged and cropped at random in training
     precision:str='auto' # of the networks in training: 'float32', 'bf16', or 'auto': bf16 on a GPU that has it
 
-# %% ../../nbs/models/09_cascade.ipynb #d9f76baa
+# %% ../../nbs/models/09_cascade.ipynb #96a02d04
 presets = dict(
     paper=Preset(),
     official=Preset(size=128, ndf=2, attention_kind='published', lms_channels=3, g2_audio=True, d_label=True, d_attention_at=(3, 4), d_tanh=True,
         batch=4, epochs=300, decay_epochs=100, published_cls=True, published_d=True, d_first=True, classifier_size=None),
     small=Preset(size=64, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=12,
-        lr_g=1e-3, lr_d=2e-4, decay_epochs=3, betas=(.5, .999), label_dropout=.5, ema=.995, dropout=0., jitter=False, code=128),
+        lr_g=4.47e-4, lr_d=4.47e-4, betas=(.5, .999), ema=.995, dropout=0., jitter=False, code=128),
     tiny=Preset(size=32, ngf=8, ndf=8, backbone='light', pretrained=False, classifier_size=None, batch=16, epochs=1,
         lr_g=1e-3, lr_d=4e-4, betas=(.5, .999), ema=.9, dropout=0., jitter=False))
 
