@@ -95,7 +95,7 @@ paints drawn musicians, not real ones; its figures do not compare with the paper
 | data | {counts['train']} training pairs, {counts['test']} test pairs of other recordings of the same performers |
 | sound banks | {', '.join(counts['banks'])} |
 | preset | `small`: {', '.join(f'{k} {v}' for k, v in vars(model.preset).items() if k in ('size', 'ngf', 'ndf', 'batch', 'lr_g', 'lr_d', 'decay_epochs', 'label_dropout', 'ema', 'code'))} |
-| wall time | {minutes:.0f} minutes for the GAN's {args.epochs} epochs, {torch.get_num_threads()} threads, no GPU ({platform.machine()}) |
+| wall time | {minutes:.0f} minutes for the GAN's {args.epochs} epochs, threads: {counts['threads']}, no GPU ({platform.machine()}) |
 | contents | G1, G2, C, audio classifier, labels, LMS specification, preset |
 
 ## Figures on the test recordings
@@ -167,7 +167,8 @@ def main():
     write_clips(data, PRETRAINED/'clips')
     pairs = find_pairs(data)
     banks = sorted({r['bank'] for r in csv.DictReader(open(data/'pairs.csv', encoding='utf-8'))})
-    counts = dict(banks=banks, **{s: sum(p.split == s for p in pairs) for s in ('train', 'test')})
+    threads = json.loads((run/'environment.json').read_text())['threads'] # of the training; this start may have found it done
+    counts = dict(banks=banks, threads=threads, **{s: sum(p.split == s for p in pairs) for s in ('train', 'test')})
     card = model_card(model, report, args, gan_minutes(run/'log.csv'), counts)
     write_whole(HERE/'MODEL_CARD.md', lambda tmp: tmp.write_text(card, encoding='utf-8'))
     (work/'report.json').write_text(json.dumps(report, indent=1))
