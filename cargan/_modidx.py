@@ -972,6 +972,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'cargan/training/runs.py'),
                                       'cargan.training.runs.TensorBoard.before_train': ( 'training/runs.html#tensorboard.before_train',
                                                                                          'cargan/training/runs.py'),
+                                      'cargan.training.runs._ask_wandb': ('training/runs.html#_ask_wandb', 'cargan/training/runs.py'),
                                       'cargan.training.runs._begun': ('training/runs.html#_begun', 'cargan/training/runs.py'),
                                       'cargan.training.runs._flat': ('training/runs.html#_flat', 'cargan/training/runs.py'),
                                       'cargan.training.runs._forget': ('training/runs.html#_forget', 'cargan/training/runs.py'),

@@ -168,13 +168,20 @@ class TensorBoard(Callback):
 def tracker(
     name:str='' # tensorboard, wandb, or nothing
 ): # f(run, config) -> callbacks
-    "Callbacks that show a run elsewhere. Raises `CarganError` if there is no such tracker, or if it is not installed"
+    "Callbacks that show a run elsewhere. Raises `CarganError` if there is no such tracker, if it is not installed, or wants a login"
     if name not in ('', 'tensorboard', 'wandb'): raise CarganError(f"{name}: there is no such tracker; choose tensorboard or wandb")
     try:
         if name == 'tensorboard': import torch.utils.tensorboard
-        if name == 'wandb': import fastai.callback.wandb, wandb
+        if name == 'wandb':
+            import fastai.callback.wandb, wandb
+            if rank_distrib() == 0: _ask_wandb(wandb.login)
     except ImportError as e: raise CarganError(f"{name} is not installed ({e}); say: pip install 'cargan[track]'") from e
     return {'': lambda run, config: [], 'tensorboard': lambda run, config: [TensorBoard(run/'events')], 'wandb': _wandb}[name]
+
+def _ask_wandb(f, **kwargs): # what f of W&B says, or what to do
+    import wandb
+    try: return f(**kwargs)
+    except wandb.Error as e: raise CarganError(f"wandb: {e} Or set WANDB_MODE=offline, and send the run later with `wandb sync`") from e
 
 def _wandb(run, config):
     import wandb
@@ -183,5 +190,5 @@ def _wandb(run, config):
         def before_fit(self): # W&B has the configuration; fastai's own list trips over our learner's
             self.learn.gather_args = dict
             super().before_fit()
-    wandb.init(project='cargan', dir=run, id=config['id'], resume='allow', config=config)
+    _ask_wandb(wandb.init, project='cargan', dir=run, id=config['id'], resume='allow', config=config)
     return [Wandb(log_preds=False)]

@@ -1,0 +1,55 @@
+"A run seen from elsewhere: TensorBoard's and W&B's records on the disk, and a run that is not changed by being watched"
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+
+@pytest.fixture(scope='module')
+def watched(synth, tmp_path_factory):
+    "run(folder, *arguments, **environment) -> (exit code, output, errors) of `cargan-train`"
+    command = Path(sys.executable).parent/'cargan-train'
+    here = tmp_path_factory.mktemp('tracked')
+    def run(folder, *args, **env):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith('WANDB')}
+        p = subprocess.run([command, synth, '--preset', 'tiny', '--epochs', '2', '--run', here/folder, *args], capture_output=True, text=True,
+                           timeout=600, stdin=subprocess.DEVNULL, env={**clean, 'OMP_NUM_THREADS': '2', 'HOME': str(here), 'NETRC': str(here/'none'), **env})
+        return p.returncode, p.stdout, p.stderr, here/folder
+    return run
+
+
+@pytest.fixture(scope='module')
+def alone(watched):
+    rc, _, err, run = watched('alone')
+    assert rc == 0, err
+    return run
+
+
+def same_bundle(a, b):
+    a, b = [load_file(run/'bundle.safetensors') for run in (a, b)]
+    return a.keys() == b.keys() and all((a[k] == b[k]).all() for k in a)
+
+
+def test_wandb_keeps_the_run_offline(watched, alone):
+    rc, _, err, run = watched('wandb', '--track', 'wandb', WANDB_MODE='offline')
+    assert rc == 0, err
+    record, = run.glob('wandb/offline-run-*/*.wandb')
+    for name in (b'seen_by_c', b'final_l1', b'cgan', b'lambda_cls'): assert name in record.read_bytes(), name
+    assert same_bundle(run, alone)
+
+
+def test_tensorboard_keeps_the_run(watched, alone):
+    rc, _, err, run = watched('board', '--track', 'tensorboard')
+    assert rc == 0, err
+    assert any(b'epoch/final_l1' in f.read_bytes() for f in run.glob('events/*'))
+    assert same_bundle(run, alone)
+
+
+def test_wandb_without_a_login_is_said_at_once(watched):
+    rc, _, err, run = watched('nobody', '--track', 'wandb')
+    assert rc == 2 and len(err.strip().splitlines()) == 1
+    assert 'wandb login' in err and 'WANDB_MODE=offline' in err
+    assert not (run/'classifiers').exists()
