@@ -223,6 +223,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'cargan.data.videos.sound_at': ('data/videos.html#sound_at', 'cargan/data/videos.py'),
                                     'cargan.data.videos.write_video': ('data/videos.html#write_video', 'cargan/data/videos.py')},
             'cargan.deploy.cli': { 'cargan.deploy.cli._fail': ('deploy/cli.html#_fail', 'cargan/deploy/cli.py'),
+                                   'cargan.deploy.cli._plain': ('deploy/cli.html#_plain', 'cargan/deploy/cli.py'),
                                    'cargan.deploy.cli.cargan_ablate': ('deploy/cli.html#cargan_ablate', 'cargan/deploy/cli.py'),
                                    'cargan.deploy.cli.cargan_demo': ('deploy/cli.html#cargan_demo', 'cargan/deploy/cli.py'),
                                    'cargan.deploy.cli.cargan_evaluate': ('deploy/cli.html#cargan_evaluate', 'cargan/deploy/cli.py'),

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from functools import wraps
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ def command(f):
     @wraps(f)
     def run(*args, **kwargs):
         no_bar_into_files()
+        warnings.formatwarning = _plain
         try: return f(*args, **kwargs)
         except CarganError as e: sys.exit(_fail(str(e)))
         except KeyboardInterrupt as e: sys.exit(_fail(str(e) or 'interrupted', 130)) # 128 + SIGINT, as a shell has it
@@ -35,6 +37,9 @@ def no_bar_into_files():
     "fastprogress draws its bar into pipes and log files too, a line a step: stop that"
     from fastprogress import fastprogress
     if not (sys.stdout.isatty() or fastprogress.IN_NOTEBOOK): fastprogress.NO_BAR, fastprogress.ConsoleProgressBar.fill = True, ''
+
+def _plain(message, category, filename, *args, usual=warnings.formatwarning): # a warning of ours as a line, others' as they are
+    return f"cargan: {message}\n" if 'cargan' in Path(filename).parts else usual(message, category, filename, *args)
 
 def _fail(message, code=2):
     if rank := int(os.environ.get('RANK', 0)): time.sleep(3); message = f"process {rank}: {message}" # of several; the first one speaks first

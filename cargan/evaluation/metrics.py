@@ -216,6 +216,8 @@ def show_report(
              f"95 % intervals of {report['draws']} draws, seed {report['seed']}")
     whys = {w: [k for k in ROWS if report.get(f'{k}_why') == w] for w in (report.get(f'{k}_why') for k in ROWS) if w}
     lines = [_line(report, k) for k in ROWS if report.get(k) is not None] + [f"not measured: {', '.join(ks)}: {w}" for w, ks in whys.items()]
+    if report['accuracy_real'] < .9:
+        about += f"\nbeware: this judge names only {report['accuracy_real']:.0%} of the real test pictures right; it had too few to learn from, and its word counts little"
     ways = 'accuracy_real', 'accuracy_label_given', 'accuracy_label_predicted'
     classes = [f"{l:15}{c['n']:5}" + ''.join(f'{c[w]:11.0%}' for w in ways) for l, c in report['per_class'].items()]
     return '\n'.join([about, f"{'':31}{'painted':>9}  {'95 %':24}{'real':>9}  pictures", *lines, '',
