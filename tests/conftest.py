@@ -26,12 +26,12 @@ def tiny(tmp_path_factory):
     return CARGAN('tiny', SUB_URMP_LABELS).save(tmp_path_factory.mktemp('bundle')/'tiny.safetensors')
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def sh():
-    "sh('cargan-translate', ...) -> (exit code, output, errors); from any folder"
-    def run(command, *args, cwd=None, timeout=600):
+    "sh('cargan-translate', ..., NAME='value') -> (exit code, output, errors); from any folder, with further environment variables"
+    def run(command, *args, cwd=None, timeout=600, **env):
         path = Path(sys.executable).parent/command
         p = subprocess.run([path, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=timeout,
-                           stdin=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '2'})
+                           stdin=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '2', **env})
         return p.returncode, p.stdout, p.stderr
     return run
