@@ -45,3 +45,10 @@ def test_wandb_without_a_login_is_said_at_once(watched):
     assert rc == 2 and len(err.strip().splitlines()) == 1
     assert 'wandb login' in err and 'WANDB_MODE=offline' in err
     assert not (run/'classifiers').exists()
+
+
+def test_wandb_in_a_mode_that_is_none(watched):
+    rc, _, err, run = watched('sideways', '--track', 'wandb', WANDB_MODE='sideways')
+    assert rc == 2 and len(err.strip().splitlines()) == 1
+    assert 'sideways' in err and 'WANDB_MODE=offline' in err
+    assert not (run/'classifiers').exists()

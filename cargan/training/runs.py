@@ -181,7 +181,7 @@ def tracker(
 def _ask_wandb(f, **kwargs): # what f of W&B says, or what to do
     import wandb
     try: return f(**kwargs)
-    except wandb.Error as e: raise CarganError(f"wandb: {e} Or set WANDB_MODE=offline, and send the run later with `wandb sync`") from e
+    except (wandb.Error, ValueError) as e: raise CarganError(f"wandb: {e} Or set WANDB_MODE=offline, and send the run later with `wandb sync`") from e
 
 def _wandb(run, config):
     import wandb
