@@ -109,7 +109,7 @@ def test_killed_and_resumed(prepare, films, whole, tmp_path, workers):
     p.kill(); p.communicate()
     done = {f.name: f.stat().st_mtime_ns for f in hidden.glob('done/*.json')}
     assert done and not out.exists()
-    from cargan.data.audio import CarganError
+    from cargan.core import CarganError
     from cargan.data.prepare import prepare_videos
     with pytest.raises(CarganError, match=r'other wishes \(stride\).*delete'): prepare_videos(films, out, stride=500, size=64, progress=False)
     assert all((hidden/'done'/f).stat().st_mtime_ns == t for f, t in done.items())
@@ -136,7 +136,7 @@ def test_goes_on_and_does_not_start_over(films, whole, tmp_path, monkeypatch):
 
 def test_disk_full(films, whole, tmp_path, monkeypatch):
     from cargan.data import videos
-    from cargan.data.audio import CarganError
+    from cargan.core import CarganError
     from cargan.data.prepare import prepare_videos
     put, left = videos.write_whole, [100]
     def full(path, data):
@@ -192,7 +192,6 @@ def test_the_command_refuses(prepare, films, tmp_path, capsys):
         out, err = capsys.readouterr()
         assert e.value.code == 2 and not out and len(err.strip().splitlines()) == 1 and err.startswith('cargan: '), (out, err)
         return err
-    from cargan.deploy.cli import cargan_prepare
     (tmp_path/'hollow').mkdir()
     (tmp_path/'t.csv').write_text('film,class\na,b\n')
     for args, words in ((('tapes', films, tmp_path/'x'), 'choose sub-urmp'), (('videos', films), 'OUT'), (('videos', tmp_path/'nowhere', tmp_path/'x'), 'nowhere'),

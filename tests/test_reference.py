@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cargan.data.audio import CarganError
+from cargan.core import CarganError
 from cargan.data.pairs import ReadImage, find_pairs
 from cargan.evaluation.distances import crowd_distances, features_of, load_inception, lpips, to_bytes, weights_file
 from cargan.evaluation.metrics import distances

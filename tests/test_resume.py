@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from cargan.data.audio import CarganError
+from cargan.core import CarganError
 from cargan.training.checkpoints import read_state
 from cargan.training.train import train
 
 # The command itself, with a preset that draws at random wherever it can, and a way to die in the middle of the n-th file it writes
 COMMAND = '''
 import os, signal, sys, time
-from cargan.data import audio
+from cargan import core
 
 nth, how, held = int(os.environ.get('DIE_AT', 0)), os.environ.get('DIE_HOW'), os.environ.get('HELD', '')
-write, count = audio.write_whole, 0
+write, count = core.write_whole, 0
 
 def dying(path, data, **kwargs):
     global count
@@ -38,7 +38,7 @@ def dying(path, data, **kwargs):
     if count == nth and how == 'after': os.kill(os.getpid(), signal.SIGKILL)
     while os.path.exists(held) and path.name.startswith(os.environ['HELD_AFTER']): time.sleep(.01) # until the signal is sent
     return path
-audio.write_whole = dying # before the others import it
+core.write_whole = dying # before the others import it
 
 from cargan.deploy.cli import cargan_train
 from cargan.models.cascade import get_preset, presets

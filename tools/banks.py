@@ -12,7 +12,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from cargan.data.audio import CarganError, write_whole
+from cargan.core import CarganError, write_whole
 
 DEBIAN, NPM = 'https://deb.debian.org/debian/pool/main/', 'https://registry.npmjs.org/'
 PYPI = 'https://files.pythonhosted.org/packages/'

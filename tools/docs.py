@@ -92,7 +92,7 @@ def main():
     os.environ['FASTPROGRESS_NO_BAR'] = '1'
     for d in (RUN, ROOT/'_proc', ROOT/'_docs'): shutil.rmtree(d, ignore_errors=True)
     shutil.copytree(ROOT/'nbs', RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
-    run_chapters(sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem != '13_train', p.name))) # the longest first
+    run_chapters(sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem != 'train', p.name))) # the longest first
     proc_nbs(path=str(RUN), n_workers=2, force=True)
     shutil.copy(ROOT/'_quarto.yml', ROOT/'_proc'/'_quarto.yml')
     shutil.rmtree(RUN)

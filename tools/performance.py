@@ -14,7 +14,7 @@ from torchaudio.functional import resample
 
 from cargan.data.players import draw_player, render
 from cargan.data.synth import LEVEL, RATE, SECONDS, VOICES, Part, colour, compose, find_banks, play, truth
-from cargan.data.audio import write_whole
+from cargan.core import write_whole
 from cargan.deploy.translate import Translator, to_image
 
 

@@ -1,5 +1,6 @@
 "README.md from nbs/index.ipynb: markdown as it is, code as code blocks."
 import json
+import re
 from pathlib import Path
 
 here = Path(__file__).parent.parent
@@ -10,7 +11,7 @@ for cell in json.loads((here/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['
     elif not text.startswith('#| hide'):
         lines = [l for l in text.splitlines() if not l.startswith('#|')]
         parts.append('```python\n' + '\n'.join(lines) + '\n```')
-text = '\n\n'.join(parts).replace('.ipynb)', '.ipynb)') + '\n'
+text = '\n\n'.join(parts) + '\n'
 text = text.replace('](images/', '](nbs/images/')
-for folder in ('data', 'models', 'training', 'evaluation', 'deploy'): text = text.replace(f']({folder}/', f'](nbs/{folder}/')
-(here/'README.md').write_text(text.replace('](00_tour', '](nbs/00_tour'), encoding='utf-8')
+text = re.sub(r'\]\(((?:workshop/|\d\d_)[\w/]+\.ipynb\))', r'](nbs/\1', text)
+(here/'README.md').write_text(text, encoding='utf-8')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from banks import DEBIAN, fetch, members
 
-from cargan.data.audio import CarganError, write_whole
+from cargan.core import CarganError, write_whole
 
 GCOMPRIS = (DEBIAN + 'g/gcompris-qt/gcompris-qt-data_3.1-2_all.deb', 'e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f')
 LMMS = (DEBIAN + 'l/lmms/lmms-common_1.2.2+dfsg1-6_all.deb', '7d9aa55dd05f11edc57104203ee1c350e3e41f8936ab3741da2bb1158fd46c37')

@@ -16,7 +16,8 @@ import soundfile as sf
 import torch
 
 from cargan import __version__
-from cargan.data.audio import SILENCE_DB, cut_windows, load_audio, loudness, write_whole
+from cargan.core import write_whole
+from cargan.data.audio import SILENCE_DB, cut_windows, load_audio, loudness
 from cargan.data.pairs import find_pairs, pairs_dls
 from cargan.data.synth import synth_urmp
 from cargan.deploy.cli import no_bar_into_files
