@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'ToImageNet', 'light_body', 'resnet_body', 'ImageClassifier', 'body_and_head',
            'AudioClassifier', 'SoundEncoder', 'PictureFromSound', 'thumbnail_loss', 'encoder_learner', 'ClassifyFrom',
-           'classifier_learner', 'Frozen']
+           'classifier_learner']
 
 # %% ../../nbs/workshop/models/classifier.ipynb #a6cdaa51
-from copy import copy
+from collections.abc import Sequence
+from typing import Any
 from urllib.error import URLError
 
 import fastai.callback.progress # the bar
@@ -20,7 +21,6 @@ from fastai.metrics import accuracy
 from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 
 from ..core import CarganError
@@ -31,10 +31,11 @@ IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)
 class ToImageNet(nn.Module):
     "A picture in [-1, 1] as an ImageNet network expects it"
     def __init__(self,
-        size:int|None=None # side to resize to, in pixels; None leaves the picture's own
+        size:int|None=None, # side to resize to, in pixels; None leaves the picture's own
+        normalise:bool=True # by ImageNet's mean and deviation? (published code: no)
     ):
         super().__init__()
-        self.size = size
+        self.size, self.normalise = size, normalise
         for name, v in (('mean', IMAGENET_MEAN), ('std', IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(v).view(1, 3, 1, 1), persistent=False)
 
@@ -42,8 +43,10 @@ class ToImageNet(nn.Module):
         image:torch.Tensor # [B, 3, S, S] in [-1, 1]
     )->torch.Tensor: # [B, 3, size, size], normalised
         if self.size and image.shape[-1] != self.size:
-            image = F.interpolate(image, size=(self.size, self.size), mode='bilinear', antialias=True)
-        return ((image + 1)/2 - self.mean)/self.std
+            if image.dtype == torch.bfloat16: image = image.float() # a CPU cannot resize bfloat16
+            image = F.interpolate(image, size=(self.size, self.size), mode='bilinear',
+                                  antialias=True)
+        return ((image + 1)/2 - self.mean)/self.std if self.normalise else image
 
 # %% ../../nbs/workshop/models/classifier.ipynb #2d580894
 def _conv(n_in, n_out, stride=2):
@@ -73,12 +76,16 @@ class ImageClassifier(nn.Module):
         n_labels:int, # number of labels K
         backbone:str='resnet50', # 'light', or a ResNet of torchvision
         pretrained:bool=False, # start from ImageNet's weights (ResNets only)
-        size:int|None=None # side the picture is resized to inside; None leaves its own
+        size:int|None=None, # side the picture is resized to inside; None leaves its own
+        normalise:bool=True # its input by ImageNet's mean and deviation? (published code: no)
     ):
         super().__init__()
-        self.prepare = ToImageNet(size)
-        self.body, n = (light_body(), 256) if backbone == 'light' else resnet_body(backbone, pretrained)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(.2), nn.Linear(n, n_labels))
+        self.recipe = dict(n_labels=n_labels, backbone=backbone, size=size, normalise=normalise)
+        self.prepare = ToImageNet(size, normalise)
+        light = backbone == 'light'
+        self.body, n = (light_body(), 256) if light else resnet_body(backbone, pretrained)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(.2),
+                                  nn.Linear(n, n_labels))
 
     def forward(self,
         image:torch.Tensor # [B, 3, S, S] in [-1, 1]
@@ -87,6 +94,7 @@ class ImageClassifier(nn.Module):
 
 def body_and_head(model:nn.Module)->list: # two lists of parameters
     "fastai's splitter: lets a pretrained body learn slower than its new head (`fine_tune`)"
+    if not (hasattr(model, 'body') and hasattr(model, 'head')): return [params(model)]
     return [params(model.body), params(model.head)]
 
 # %% ../../nbs/workshop/models/classifier.ipynb #19be237e
@@ -99,7 +107,7 @@ class AudioClassifier(nn.Module):
         width:int=24 # channels of the first convolution; each of three blocks doubles them and halves the map
     ):
         super().__init__()
-        w = width
+        self.recipe, w = dict(n_labels=n_labels, width=width), width
         self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 8*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(.3), nn.Linear(16*width, n_labels))
 
@@ -120,7 +128,8 @@ class SoundEncoder(nn.Module):
         width:int=16 # channels of the first convolution
     ):
         super().__init__()
-        w, self.n_code = width, n_code
+        self.recipe, w = dict(n_code=n_code, size=size, width=width), width
+        self.n_code = n_code
         self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 4*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(2*4*w*(size//8), n_code))
 
@@ -166,35 +175,13 @@ class ClassifyFrom(Callback):
 
 def classifier_learner(
     dls, # fastai `DataLoaders` of `pairs_dls`
-    model:nn.Module, # an `ImageClassifier` or an `AudioClassifier`
-    cbs=None, # further callbacks
-    **kwargs # passed to fastai's `Learner`
+    model:nn.Module, # an `ImageClassifier`, an `AudioClassifier`, or a network of one's own
+    what:str='', # its input, 'image' or 'lms'; if not given, 'lms' for an `AudioClassifier`
+    cbs:Callback|Sequence|None=None, # further callbacks
+    **kwargs:Any # passed to fastai's `Learner`
 )->Learner:
     "A fastai `Learner` that trains `model` to name the label"
-    what = 'lms' if isinstance(model, AudioClassifier) else 'image'
-    return Learner(dls, model, loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
-                   splitter=body_and_head, cbs=[ClassifyFrom(what), *L(cbs)], **kwargs)
-
-# %% ../../nbs/workshop/models/classifier.ipynb #35447b0d
-class Frozen(nn.Module):
-    "A network that never learns: no gradients for its weights, always in `eval` mode; gradients pass through to its input"
-    def __init__(self,
-        model:nn.Module # a trained network
-    ):
-        super().__init__()
-        self.model = model.eval().requires_grad_(False)
-        self.model.zero_grad()                         # drops what its own training left
-        self.fast = None
-        self.register_load_state_dict_post_hook(lambda self, keys: setattr(self, 'fast', None))
-    def train(self, mode=True): return super().train(False)
-    def _apply(self, fn, recurse=True): # the weights move, or change their type
-        self.fast = None
-        return super()._apply(fn, recurse)
-    def forward(self, x):
-        if self.fast is None: self.__dict__['fast'] = _fold(self.model)  # not a submodule: it is not saved
-        return self.fast(x)
-
-def _fold(model): # the same network, its body's batch norms folded into the convolutions before them
-    twin = copy(model)
-    twin._modules = {**model._modules, 'body': fuse(model.body)} if hasattr(model, 'body') else model._modules
-    return twin
+    what = what or ('lms' if isinstance(model, AudioClassifier) else 'image')
+    defaults = dict(loss_func=nn.CrossEntropyLoss(label_smoothing=.05), metrics=accuracy,
+                    splitter=body_and_head)
+    return Learner(dls, model, cbs=[ClassifyFrom(what), *L(cbs)], **{**defaults, **kwargs})

@@ -16,19 +16,21 @@ from .attention import SelfAttention
 STRIDES = {'pix2pix': (2, 2, 2, 1, 1), 'paper': (2, 2, 2, 2, 1)}  # of the five convolutions
 
 class PatchGAN(nn.Module):
-    "pix2pix's discriminator with self-attention: is this patch of this picture real, given the sound? (section 3.5)"
+    "pix2pix's discriminator with self-attention: is this patch real, given the sound? (section 3.5)"
     def __init__(self,
         n_in:int=4, # channels in: LMS and image are 1 + 3; with label planes, K more
         ndf:int=64, # channels after the first convolution; the published script ships with 2
         attention:bool=True, # False is model A of the paper's ablation
-        attention_at:tuple=(4, 5), # before which of convolutions 2 to 5; the published code has (3, 4)
+        attention_at:tuple[int, ...]=(4, 5), # before which of convolutions 2 to 5; code: (3, 4)
         attention_kind:str='sagan', # or 'published', see `SelfAttention`
         tanh:bool=False, # end in Tanh, as the published code does (and should not)
         stride:str='pix2pix' # 'pix2pix' (published code too): 2 2 2 1 1; 'paper': 2 2 2 2 1
     ):
         super().__init__()
-        if stride not in STRIDES: raise ValueError(f"stride must be one of {', '.join(STRIDES)}, not {stride!r}")
-        if not set(attention_at) <= {2, 3, 4, 5}: raise ValueError(f"attention_at: 2 to 5, not {attention_at}")
+        if stride not in STRIDES:
+            raise ValueError(f"stride must be one of {', '.join(STRIDES)}, not {stride!r}")
+        if not set(attention_at) <= {2, 3, 4, 5}:
+            raise ValueError(f"attention_at: 2 to 5, not {attention_at}")
         width = [n_in, ndf, 2*ndf, 4*ndf, 8*ndf, 1]
         layers = []
         for i, s in enumerate(STRIDES[stride], 1):
@@ -47,4 +49,5 @@ def forward(self:PatchGAN,
     label_planes:torch.Tensor|None=None # [B, K, S, S], if `n_in` counts them
 )->torch.Tensor: # [B, 1, h, w] one logit a patch; above 0 means real
     "Judge pictures together with the sound (and the label) they claim to belong to"
-    return self.layers(torch.cat([lms, image] if label_planes is None else [lms, image, label_planes], 1))
+    joined = [lms, image] if label_planes is None else [lms, image, label_planes]
+    return self.layers(torch.cat(joined, 1))
