@@ -87,7 +87,9 @@ def _finish(hidden, settings, jobs, skipped, notes): # writes pairs.csv and repo
         done, missed = json.loads((hidden/'done'/f'{j.n}.json').read_text(encoding='utf-8'))
         rows += done
         for source, why, ms in missed: lost.setdefault((source, why), []).append(ms)
-    skipped = skipped + [_lost(f, why, ms) for (f, why), ms in lost.items()]
+    for (f, why), ms in lost.items():
+        why = f'{why}: {len(ms)} windows, the first at {min(ms)/1000:g} s'
+        skipped = [*skipped, dict(file=f, why=why)]
     if not rows:
         shutil.rmtree(hidden)
         raise CarganError(_nothing(settings['root'], skipped))
@@ -100,9 +102,6 @@ def _finish(hidden, settings, jobs, skipped, notes): # writes pairs.csv and repo
         w.writeheader()
         w.writerows(rows)
     return r
-
-def _lost(source, why, ms): # an entry of the report
-    return dict(file=source, why=f'{why}: {len(ms)} windows, the first at {min(ms)/1000:g} s')
 
 def _sweep(data, stems): # only files of these (label, stem) stay, and no empty folder
     for p in list(data.rglob('*')):
@@ -167,7 +166,8 @@ def _from_folders(root): # ([(label, file, start, end)], skipped)
 def _rows(table): # of a CSV
     try: rows = list(csv.DictReader(table.read_text(encoding='utf-8-sig').splitlines()))
     except (UnicodeDecodeError, csv.Error) as e:
-        raise CarganError(f"{table}: cannot be read as a table ({e}); save it as CSV in UTF-8") from e
+        why = f'cannot be read as a table ({e}); save it as CSV in UTF-8'
+        raise CarganError(f"{table}: {why}") from e
     if rows and not {'file', 'label'} <= set(rows[0]):
         raise CarganError(f"{table}: needs the columns file,start,end,label; "
                           f"it has {','.join(map(str, rows[0]))}")
@@ -213,7 +213,6 @@ def _part(span, start, end): # (begin, end) in whole ms, within the span of pict
     b = min(span.end, span.end if end is None else end)*1000
     return int(-(-a//1)), int(b)
 
-# %% ../../nbs/workshop/data/prepare.ipynb #6beb7f99
 def _joined(spans): # sorted, without overlap
     out = []
     for a, b in sorted(spans):
@@ -222,13 +221,11 @@ def _joined(spans): # sorted, without overlap
     return out
 
 # %% ../../nbs/workshop/data/prepare.ipynb #4e721d2c
-def _minutes(starts, stride): # stretches of about a minute
+def _minutes(spans, stride): # starts in ms, each with room for a window, about a minute together
     n = max(1, 60_000//stride)
-    return [starts[i:i + n] for i in range(0, len(starts), n)]
-
-def _windows(spans, stride): # starts in ms, each with room for a window
-    n = round(1000*SECONDS)
-    return [range(a, b - n + 1, stride) for a, b in spans if b - a >= n]
+    for a, b in spans:
+        starts = range(a, b - round(1000*SECONDS) + 1, stride)
+        yield from (starts[i:i + n] for i in range(0, len(starts), n))
 
 def _borders(use): # {file: ms} where a file is the only one of a class, and long enough
     by, borders = defaultdict(list), {}
@@ -250,7 +247,7 @@ def _cut(spans, border, before): # the spans on one side
 # %% ../../nbs/workshop/data/prepare.ipynb #d496a29e
 def _recording(label, n): return f"{label}{'-' if label[-1].isdigit() else ''}{n:02}"
 
-def _plan(use, name_of, hidden, stride, size, fit): # (stretches, warnings)
+def _plan(use, name_of, data, stride, size, fit): # (stretches, warnings)
     borders, groups, numbers, jobs = _borders(use), defaultdict(set), Counter(), []
     for label, f in use:
         if f not in borders: groups[label].add(f)
@@ -259,10 +256,8 @@ def _plan(use, name_of, hidden, stride, size, fit): # (stretches, warnings)
         for part, split in _sides(spans, borders.get(f), f in test):
             take = Take(label, _recording(label, numbers[label]), name_of(f), f)
             numbers[label] += 1
-            for starts in _windows(part, stride):
-                for piece in _minutes(starts, stride):
-                    jobs.append(Stretch(len(jobs), hidden/'data', f, (take,), piece, split, size,
-                                        fit))
+            for starts in _minutes(part, stride):
+                jobs.append(Stretch(len(jobs), data, f, (take,), starts, split, size, fit))
     return jobs, [_flatters(label, name_of(f), borders[f]) for label, f in use if f in borders]
 
 def _sides(spans, border, tested): # [(spans, split)] of a file
@@ -299,7 +294,7 @@ def prepare_videos(
     settings = _settings('videos', root, inputs, stride, size, fit)
     hidden = _resume(out, settings)
     use = _usable(parts, name_of, skipped, workers)
-    jobs, notes = _plan(use, name_of, hidden, stride, size, fit)
+    jobs, notes = _plan(use, name_of, hidden/'data', stride, size, fit)
     return _work(out, settings, jobs, skipped, notes, workers, progress)
 
 def _readable(name): return name.replace(os.sep, '/').encode(errors='backslashreplace').decode()
@@ -312,9 +307,7 @@ URMP_CODES = dict(vn='violin', va='viola', vc='cello', db='double_bass', fl='flu
 def _boxes(given, piece, n): # of each player of a piece
     slots = [[k/n, 0, (k + 1)/n, 1] for k in range(n)]
     boxes = given.get(piece) or given.get(str(n)) or given.get(n) or slots
-    try:
-        inside = all(0 <= a < c <= 1 and 0 <= b < e <= 1 for a, b, c, e in boxes)
-        good = len(boxes) == n and inside
+    try: good = len(boxes) == n and all(0 <= a < c <= 1 and 0 <= b < e <= 1 for a, b, c, e in boxes)
     except (TypeError, ValueError): good = False
     if not good:
         raise CarganError(f"{piece}: its boxes must be {n} lists [left, top, right, bottom] "
@@ -377,10 +370,9 @@ def prepare_urmp(
     for f in folders:
         try: pieces[f.name] = _ensemble(f, given)
         except CarganError as e: skipped.append(dict(file=f.name, why=str(e)))
-    jobs = _plan_pieces(pieces, hidden, stride, size, fit)
+    jobs = _plan_pieces(pieces, hidden/'data', stride, size, fit)
     return _work(out, settings, jobs, skipped, [], workers, progress)
 
-# %% ../../nbs/workshop/data/prepare.ipynb #189f8bc9
 def _given(boxes): # a dictionary
     if boxes is None or isinstance(boxes, dict): given = boxes or {}
     else:
@@ -392,7 +384,7 @@ def _given(boxes): # a dictionary
     return {str(k): v for k, v in given.items()}
 
 # %% ../../nbs/workshop/data/prepare.ipynb #e4826dd9
-def _plan_pieces(pieces, hidden, stride, size, fit): # stretches
+def _plan_pieces(pieces, data, stride, size, fit): # stretches
     groups, numbers, jobs = defaultdict(set), Counter(), []
     for name, (_, _, tracks) in pieces.items():
         for label, *_ in tracks: groups[label].add(name)
@@ -402,8 +394,6 @@ def _plan_pieces(pieces, hidden, stride, size, fit): # stretches
         for label, wav, notes, box in tracks:
             takes.append(Take(label, _recording(label, numbers[label]), name, wav, box, notes))
             numbers[label] += 1
-        for starts in _windows([span], stride):
-            for piece in _minutes(starts, stride):
-                jobs.append(Stretch(len(jobs), hidden/'data', video, tuple(takes), piece, split,
-                                    size, fit))
+        for starts in _minutes([span], stride):
+            jobs.append(Stretch(len(jobs), data, video, tuple(takes), starts, split, size, fit))
     return jobs
