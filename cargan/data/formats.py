@@ -147,7 +147,7 @@ def _sharing(some, train): # how many of some clips [n, 2] share sound with a tr
 def _missing(label, counts, splits): # a warning for a class that is not in all splits
     there = [dict(train='training', valid='validation').get(s, s) for s in splits if counts[s]]
     if len(there) in (0, len(splits)): return []
-    return [f"{label}: is in the {' and '.join(there)} split{'s'*(len(there) > 1)} only"]
+    return [f"{label}: is in the {' and '.join(there)} split only"]
 
 # %% ../../nbs/workshop/data/formats.ipynb #e4447b9a
 def from_manifest(
