@@ -17,29 +17,54 @@ from PIL import Image
 
 from ..core import CarganError, building, in_parallel, new_folder
 from .audio import LMS, SILENCE_DB, LMSSpec, cut_windows, load_audio, loudness
-from .pairs import find_pairs
-from .synth import SECONDS
+from .pairs import SECONDS, find_pairs
 
 # %% ../../nbs/workshop/data/formats.ipynb #2c249a67
 class Report(dict):
     "Counts by class and split, what was skipped, what to be warned of; prints as a table"
-    def __str__(self):
+    def __str__(self)->str:
         classes = self['classes']
         keys = list(next(iter(classes.values()), {}))
         wide = max([8, *map(len, classes)])
-        lines = [' '*wide + ''.join(f'{k:>12}' for k in keys)]
-        lines += [f'{label:{wide}}' + ''.join(f'{c[k]:>12}' for k in keys) for label, c in classes.items()]
-        lines += [f'{"all":{wide}}' + ''.join(f'{sum(c[k] for c in classes.values()):>12}' for k in keys)]
+        def line(name, counts): return f'{name:{wide}}' + ''.join(f'{n:>12}' for n in counts)
+        lines = [line('', keys)]
+        lines += [line(label, [c[k] for k in keys]) for label, c in classes.items()]
+        lines += [line('all', [sum(c[k] for c in classes.values()) for k in keys])]
         lines += [f'{k}: {v}' for k, v in self.items() if not isinstance(v, (dict, list))]
         for k, v in self.items():
-            if not isinstance(v, list): continue
-            lines += [f'{k}: {": ".join(map(str, x.values())) if isinstance(x, dict) else x}' for x in v[:20]]
-            if len(v) > 20: lines.append(f'{k}: and {len(v) - 20} more')
+            if isinstance(v, list): lines += self._listed(k, v)
         return '\n'.join(lines)
+
+    def _listed(self, k, v, most=20):
+        whole = [': '.join(map(str, x.values())) if isinstance(x, dict) else x for x in v[:most]]
+        return [f'{k}: {x}' for x in whole] + [f'{k}: and {len(v) - most} more']*(len(v) > most)
+
     __repr__ = __str__
 
 # %% ../../nbs/workshop/data/formats.ipynb #d8cec3ac
-def _look(files): # of a pair: (sound, image) or None -> (loudness or None, length in ms, [(file, why)])
+_SPLITS = 'train', 'valid', 'test'
+
+def _splits(there): # those to count: 'valid' only where it is `there`
+    return tuple(s for s in _SPLITS if s != 'valid' or s in there)
+
+def _folders(three): # {split: its folder}
+    return dict(zip(_SPLITS if three else ('train', 'test'), ('train', 'validation', 'test')))
+
+_SOUNDS = '.wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64 .rf64 .m4a .aac .wma .webm .png'
+_IMAGES = '.jpg .jpeg .png .bmp .webp .tif .tiff'
+
+def _scan(root): # {(split, label, stem): [sound or None, image or None]}
+    found = defaultdict(lambda: [None, None])
+    three = any((root/kind/'test').is_dir() for kind in ('chunk', 'img'))
+    for split, folder in _folders(three).items():
+        for i, (kind, known) in enumerate((('chunk', _SOUNDS), ('img', _IMAGES))):
+            for p in sorted((root/kind/folder).glob('*/*.*')):
+                if p.name[0] == '.' or p.suffix.lower() not in known.split(): continue
+                found[split, p.parent.name, p.stem][i] = p
+    return dict(sorted(found.items()))
+
+# %% ../../nbs/workshop/data/formats.ipynb #5f0c7a11
+def _look(files): # of a pair: (sound, image) or None -> (loudness, length in ms, [(file, why)])
     sound, image = files
     db, ms, bad = None, round(1000*SECONDS), []
     try:
@@ -50,37 +75,36 @@ def _look(files): # of a pair: (sound, image) or None -> (loudness or None, leng
     except (CarganError, OSError, SyntaxError) as e: bad.append((str(sound), str(e)))
     try:
         if image: np.asarray(Image.open(image))
-    except (OSError, SyntaxError) as e: bad.append((str(image), f'cannot be read as a picture ({e})'))
+    except (OSError, SyntaxError) as e:
+        bad.append((str(image), f'cannot be read as a picture ({e})'))
     return db, ms, bad
 
-def _groups(xs, n): return [xs[i:i + n] for i in range(0, len(xs), n)]
 def _look_many(group): return [_look(g) for g in group]
 
-def _scan(root): # {(split, label, stem): [sound, image]}
-    found = defaultdict(lambda: [None, None])
-    for i, kind in enumerate(('chunk', 'img')):
-        for folder, split in (('train', 'train'), ('validation', 'test')):
-            for p in sorted((root/kind/folder).glob('*/*.*')):
-                if not p.name.startswith('.'): found[split, p.parent.name, p.stem][i] = p
-    return dict(sorted(found.items()))
+def _looks(files, workers, progress): # of all pairs, in order
+    groups = [files[i:i + 50] for i in range(0, len(files), 50)]
+    return [l for _, ls in sorted(in_parallel(_look_many, groups, workers, progress)) for l in ls]
 
 # %% ../../nbs/workshop/data/formats.ipynb #e0644dc3
 def report(
-    root, # a folder in Sub-URMP's layout
+    root:str|Path, # a folder in Sub-URMP's layout
     workers:int|None=None, # processes; all cores if not given
     progress:bool=False # show a bar?
 )->Report: # root, classes, pairs, shares of silence and overlap, leaks, skipped, warnings
-    "Look into a folder in Sub-URMP's layout: counts, overlap, silence, leaks, bad files. Raises `CarganError` if it holds nothing"
+    """Look into a folder in Sub-URMP's layout: counts, overlap, silence, leaks, bad files.
+    Raises `CarganError` if it holds nothing"""
     root = Path(root)
     found = _scan(root)
-    if not found: raise CarganError(f"{root}: holds no pairs; it needs chunk/train/<class>/*.wav and img/train/<class>/*.jpg")
-    looks = [r for _, r in sorted(in_parallel(_look_many, _groups(list(found.values()), 50), workers, progress))]
-    skipped, clips = [], []
-    classes = {label: dict.fromkeys(('train', 'test', 'recordings', 'silent'), 0) for label in sorted({k[1] for k in found})}
-    for ((split, label, stem), (sound, image)), (db, ms, bad) in zip(found.items(), (l for group in looks for l in group)):
+    if not found:
+        raise CarganError(f"{root}: holds no pairs; it needs "
+                          "chunk/train/<class>/*.wav and img/train/<class>/*.jpg")
+    splits, skipped, clips = _splits({k[0] for k in found}), [], []
+    classes = {label: dict.fromkeys((*splits, 'recordings', 'silent'), 0)
+               for label in sorted({k[1] for k in found})}
+    looks = _looks(list(found.values()), workers, progress)
+    for ((split, label, stem), files), (db, ms, bad) in zip(found.items(), looks):
         rec, _, start = stem.rpartition('_')
-        if not (sound and image): bad = [*bad, (str(sound or image), f"has no {'picture' if sound else 'sound'}")]
-        if not rec or not start.isdigit(): bad = [*bad, (str(sound or image), 'the name is not <class><NN>_<start in ms>')]
+        bad = [*bad, *_odd(files, rec and start.isdigit())]
         skipped += [dict(file=f, why=why) for f, why in bad]
         if bad: continue
         clips.append((label, rec, split, int(start), ms))
@@ -88,47 +112,71 @@ def report(
         classes[label]['silent'] += db is not None and db < SILENCE_DB
     return _overlaps(Report(root=str(root), classes=classes, pairs=len(clips)), clips, skipped)
 
+def _odd(files, named): # [(file, why)] of a pair that lacks something
+    sound, image = files
+    one, what = str(sound or image), 'picture' if sound else 'sound'
+    return [*([] if sound and image else [(one, f'has no {what}')]),
+            *([] if named else [(one, 'the name is not <class><NN>_<start in ms>')])]
+
 # %% ../../nbs/workshop/data/formats.ipynb #484254d4
 def _overlaps(r, clips, skipped): # completes a report
-    by = defaultdict(list)
+    by, splits = defaultdict(list), _splits(next(iter(r['classes'].values())))
     for label, rec, split, start, ms in clips: by[label, rec].append((start, start + ms, split))
-    both, sharing, shares = [], 0, []
+    leaks, shares, sharing = [], [], dict.fromkeys(splits[1:], 0)
     for (label, rec), cs in sorted(by.items()):
         r['classes'][label]['recordings'] += 1
         cs.sort()
         shares += [max(0, a[1] - b[0])/(a[1] - a[0]) for a, b in zip(cs, cs[1:])]
-        parts = {s: np.array([c[:2] for c in cs if c[2] == s]) for s in ('train', 'test')}
-        if not (len(parts['train']) and len(parts['test'])): continue
-        both.append(rec)
-        starts, ends = parts['train'][:, 0], np.maximum.accumulate(parts['train'][:, 1])
-        before = np.searchsorted(starts, parts['test'][:, 1]) - 1 # the last training clip that starts before the test clip's end
-        sharing += int(((before >= 0) & (ends[before] > parts['test'][:, 0])).sum())
-    n = max(1, r['pairs'])
-    r.update(silent_share=round(sum(c['silent'] for c in r['classes'].values())/n, 4), test_clips_sharing_sound_with_training=sharing,
-             overlap_of_neighbours=round(float(np.mean(shares)), 4) if shares else 0., recordings_in_both_splits=len(both), leaks=both, skipped=skipped)
-    r['warnings'] = [f'{l}: is in the {"training" if c["train"] else "test"} split only' for l, c in r['classes'].items() if bool(c['train']) != bool(c['test'])]
+        parts = {s: np.array([c[:2] for c in cs if c[2] == s]) for s in splits}
+        if sum(len(p) > 0 for p in parts.values()) > 1: leaks.append(rec)
+        for s in sharing: sharing[s] += _sharing(parts[s], parts['train'])
+    silent = sum(c['silent'] for c in r['classes'].values())
+    r['silent_share'] = round(silent/max(1, r['pairs']), 4)
+    r.update({f'{s}_clips_sharing_sound_with_training': n for s, n in sharing.items()})
+    r['overlap_of_neighbours'] = round(float(np.mean(shares)), 4) if shares else 0.
+    r.update(recordings_in_both_splits=len(leaks), leaks=leaks, skipped=skipped)
+    r['warnings'] = [w for label, c in r['classes'].items() for w in _missing(label, c, splits)]
     return r
+
+def _sharing(some, train): # how many of some clips [n, 2] share sound with a training clip [m, 2]
+    if not (len(some) and len(train)): return 0
+    starts, ends = train[:, 0], np.maximum.accumulate(train[:, 1])
+    before = np.searchsorted(starts, some[:, 1]) - 1 # the last one that starts before a clip ends
+    return int(((before >= 0) & (ends[before] > some[:, 0])).sum())
+
+def _missing(label, counts, splits): # a warning for a class that is not in all splits
+    there = [dict(train='training', valid='validation').get(s, s) for s in splits if counts[s]]
+    if len(there) in (0, len(splits)): return []
+    return [f"{label}: is in the {' and '.join(there)} split only"]
 
 # %% ../../nbs/workshop/data/formats.ipynb #e4447b9a
 def from_manifest(
-    manifest, # CAR-GAN's text file: spectrogram||one-hot label||image
-    out # the folder to make
+    manifest:str|Path, # CAR-GAN's text file: spectrogram||one-hot label||image
+    out:str|Path # the folder to make
 )->Report: # counts by class and split
-    "Write a manifest's pairs in Sub-URMP's layout, pictures of spectrograms as sounds. Raises `CarganError` as `find_pairs` does"
+    """Write a manifest's pairs in Sub-URMP's layout, pictures of spectrograms as sounds.
+    Raises `CarganError` as `find_pairs` does, or if `out` is not empty"""
     out = new_folder(out)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         pairs = find_pairs(manifest)
+    _write_folders(pairs, out)
+    return _counted(pairs, [str(w.message) for w in said])
+
+def _write_folders(pairs, out):
+    folders = _folders(any(p.split == 'valid' for p in pairs))
     with building(out) as tmp:
         for p in pairs:
             for kind, f in (('chunk', p.sound), ('img', p.image)):
-                to = tmp/kind/('train' if p.split == 'train' else 'validation')/p.label/f'{p.image.stem}{f.suffix}'
+                to = tmp/kind/folders[p.split]/p.label/f'{p.image.stem}{f.suffix}'
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(f, to)
-    return Report(classes=_counts(pairs), pairs=len(pairs), warnings=[str(w.message) for w in said])
 
-def _counts(pairs): # {label: {'train': n, 'test': n}}
-    return {label: {s: sum(p.label == label and p.split == s for p in pairs) for s in ('train', 'test')} for label in sorted({p.label for p in pairs})}
+def _counted(pairs, said): # a report
+    splits = _splits({p.split for p in pairs})
+    classes = {label: dict.fromkeys(splits, 0) for label in sorted({p.label for p in pairs})}
+    for p in pairs: classes[p.label][p.split] += 1
+    return Report(classes=classes, pairs=len(pairs), warnings=said)
 
 # %% ../../nbs/workshop/data/formats.ipynb #1d368667
 def _jet_png(pair, to, lms): # the sound's LMS, frequency to the right and time downwards
@@ -140,22 +188,29 @@ def _jet_png(pair, to, lms): # the sound's LMS, frequency to the right and time 
 
 # %% ../../nbs/workshop/data/formats.ipynb #26dd171d
 def write_manifest(
-    root, # a folder in Sub-URMP's layout
-    out, # the folder to make
+    root:str|Path, # a folder in Sub-URMP's layout
+    out:str|Path, # the folder to make
     spec:LMSSpec=LMSSpec(size=256) # of the spectrograms made from sounds
 )->Report: # counts by class and split
-    "Write pairs in CAR-GAN's own form: train_data.txt, test_data.txt and pictures. Raises `CarganError` as `find_pairs` does"
-    out, lines, lms = new_folder(out), {'train': [], 'test': []}, LMS(spec)
+    """Write pairs in CAR-GAN's own form: train_data.txt, test_data.txt (valid_data.txt where there
+    are three splits) and pictures. Raises `CarganError` as `find_pairs` does, or if `out` is not
+    empty"""
+    out = new_folder(out)
     pairs = find_pairs(root)
+    _write_lists(pairs, out, LMS(spec))
+    return _counted(pairs, [])
+
+def _write_lists(pairs, out, lms):
     labels = sorted({p.label for p in pairs})
+    lines = {s: [] for s in _splits({p.split for p in pairs})}
     with building(out) as tmp:
         for p in pairs:
-            sound, image = (Path(kind, p.split, p.label, f'{p.image.stem}{suffix}') for kind, suffix in (('spectram', '.png'), ('img', p.image.suffix)))
+            place = Path(p.split, p.label, p.image.stem)
+            sound, image = Path('spectram', f'{place}.png'), Path('img', f'{place}{p.image.suffix}')
             for f in (sound, image): (tmp/f).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(p.image, tmp/image)
             if p.sound.suffix.lower() == '.png': shutil.copyfile(p.sound, tmp/sound)
             else: _jet_png(p, tmp/sound, lms)
             hot = ', '.join(str(int(l == p.label)) for l in labels)
             lines[p.split].append(f'./{sound.as_posix()}||{hot}||./{image.as_posix()}\n')
-        for split, ls in lines.items(): (tmp/f'{split}_data.txt').write_text(''.join(ls), encoding='utf-8')
-    return Report(classes=_counts(pairs), pairs=len(pairs), warnings=[])
+        for s, ls in lines.items(): (tmp/f'{s}_data.txt').write_text(''.join(ls), encoding='utf-8')

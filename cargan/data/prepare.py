@@ -18,14 +18,15 @@ from pathlib import Path
 from .. import __version__
 from ..core import CarganError, in_parallel, new_folder, write_whole
 from .formats import Report, from_manifest, report, write_manifest
-from .synth import SECONDS
+from .pairs import SECONDS
 from .videos import FITS, Stretch, Take, make_stretch, probe
 
 # %% ../../nbs/workshop/data/prepare.ipynb #bb75deb0
 def choose_test(
     groups:dict # {label: set of sources}
 )->set: # of sources
-    "The sources kept for testing: each class's last fifth, at least one, as long as every class keeps one for training"
+    """The sources kept for testing: each class's last fifth, at least one, as long as every class
+    keeps one for training"""
     test = set()
     for label in sorted(groups, key=lambda l: (len(groups[l]), l)):
         for s in sorted(groups[label], reverse=True):
@@ -34,116 +35,152 @@ def choose_test(
     return test
 
 # %% ../../nbs/workshop/data/prepare.ipynb #0048de86
-def _resume(out, wishes): # the hidden folder; an unfinished one has to be of the same wishes
+def _resume(out, settings): # the hidden folder; an unfinished one has to be of the same settings
     hidden = out.with_name(f'.{out.name}.unfinished')
-    if hidden.exists():
-        try: before = json.loads((hidden/'wishes.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError): before = None
-        if before != json.loads(json.dumps(wishes)):
-            other = ', '.join(k for k in wishes if before and before.get(k) != json.loads(json.dumps(wishes[k]))) or 'everything'
-            raise CarganError(f"{hidden}: an unfinished run with other wishes ({other}); use those again, or delete this folder")
+    if not hidden.exists(): return hidden
+    try: before = json.loads((hidden/'settings.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError): before = {}
+    now = json.loads(json.dumps(settings))
+    if before != now:
+        other = ', '.join(k for k in now if before and before.get(k) != now[k]) or 'everything'
+        raise CarganError(f"{hidden}: an unfinished run with other settings ({other}); "
+                          "use those again, or delete this folder")
     return hidden
 
-def _tried(job): # the work of a worker; what goes wrong with the disk is told apart from what goes wrong with a video
+def _tried(job): # the work of a worker; an error of the disk is raised, one of a video is a row
     rows, lost = make_stretch(job)
     write_whole(job.out.parent/'done'/f'{job.n}.json', json.dumps([rows, lost]).encode())
 
 # %% ../../nbs/workshop/data/prepare.ipynb #844df9d1
-def _work(out, wishes, jobs, skipped, notes, workers, progress): # all stretches, then the report
-    hidden = _resume(out, wishes)
-    if not jobs: raise CarganError(f"{wishes['root']}: nothing in it can be used; {_reasons(skipped)}")
+def _work(out, settings, jobs, skipped, notes, workers, progress): # all stretches, then the report
+    hidden = _resume(out, settings)
+    if not jobs: raise CarganError(_nothing(settings['root'], skipped))
     try:
-        (hidden/'done').mkdir(parents=True, exist_ok=True)
-        write_whole(hidden/'wishes.json', json.dumps(wishes, indent=1).encode())
-        for job in jobs:
-            for kind in ('chunk', 'img'):
-                for t in job.takes: (job.out/kind/('train' if job.split == 'train' else 'validation')/t.label).mkdir(parents=True, exist_ok=True)
+        _begin(hidden, settings, jobs)
         left = [j for j in jobs if not (hidden/'done'/f'{j.n}.json').exists()]
         for _ in in_parallel(_tried, left, workers, progress): pass
-        r = _finish(hidden, wishes, jobs, skipped, notes)
+        r = _finish(hidden, settings, jobs, skipped, notes)
         if out.exists(): out.rmdir()
         os.replace(hidden/'data', out)
     except OSError as e:
-        raise CarganError(f"{hidden}: {e.strerror or e}; mend that and start again with the same wishes: it goes on where it stopped") from e
+        raise CarganError(f"{hidden}: {e.strerror or e}; mend that and start again with the same "
+                          "settings: it goes on where it stopped") from e
     shutil.rmtree(hidden, ignore_errors=True)
     return r
 
-def _reasons(skipped): return '; '.join(f"{s['file']}: {s['why']}" for s in skipped[:3]) or 'there is nothing in it'
+def _begin(hidden, settings, jobs): # the folders, and what the run was asked for
+    (hidden/'done').mkdir(parents=True, exist_ok=True)
+    write_whole(hidden/'settings.json', json.dumps(settings, indent=1).encode())
+    for job in jobs:
+        for kind in ('chunk', 'img'):
+            for t in job.takes:
+                (job.out/kind/job.folder/t.label).mkdir(parents=True, exist_ok=True)
+
+def _nothing(root, skipped, what='nothing in it can be used'): # an error's text
+    why = '; '.join(f"{s['file']}: {s['why']}" for s in skipped[:3]) or 'there is nothing in it'
+    return f"{root}: {what}; {why}"
 
 # %% ../../nbs/workshop/data/prepare.ipynb #75847ba3
-def _finish(hidden, wishes, jobs, skipped, notes): # writes pairs.csv and report.json
+def _finish(hidden, settings, jobs, skipped, notes): # writes pairs.csv and report.json
     rows, lost = [], {}
     for j in jobs:
         done, missed = json.loads((hidden/'done'/f'{j.n}.json').read_text(encoding='utf-8'))
         rows += done
         for source, why, ms in missed: lost.setdefault((source, why), []).append(ms)
-    skipped = skipped + [dict(file=f, why=f'{why}: {len(ms)} windows, the first at {min(ms)/1000:g} s') for (f, why), ms in lost.items()]
+    for (f, why), ms in lost.items():
+        why = f'{why}: {len(ms)} windows, the first at {min(ms)/1000:g} s'
+        skipped = [*skipped, dict(file=f, why=why)]
     if not rows:
         shutil.rmtree(hidden)
-        raise CarganError(f"{wishes['root']}: nothing in it can be used; {_reasons(skipped)}")
-    stems = {(r['label'], r['stem']) for r in rows}
-    for p in list((hidden/'data').rglob('*')):
-        if p.is_file() and (p.parent.name, p.stem) not in stems: p.unlink()
-    for p in (hidden/'data').glob('*/*/*'):
-        if not any(p.iterdir()): p.rmdir()
-    r = _report(rows, wishes, skipped, notes)
-    write_whole(hidden/'data'/'report.json', json.dumps(r, indent=1, ensure_ascii=False).encode(errors='backslashreplace'))
+        raise CarganError(_nothing(settings['root'], skipped))
+    _sweep(hidden/'data', {(r['label'], r['stem']) for r in rows})
+    r = _report(rows, settings, skipped, notes)
+    text = json.dumps(r, indent=1, ensure_ascii=False)
+    write_whole(hidden/'data'/'report.json', text.encode(errors='backslashreplace'))
     with open(hidden/'data'/'pairs.csv', 'w', newline='', encoding='utf-8') as f:
         w = csv.DictWriter(f, rows[0], lineterminator='\n')
-        w.writeheader(); w.writerows(rows)
+        w.writeheader()
+        w.writerows(rows)
     return r
 
+def _sweep(data, stems): # only files of these (label, stem) stay, and no empty folder
+    for p in list(data.rglob('*')):
+        if p.is_file() and (p.parent.name, p.stem) not in stems: p.unlink()
+    for p in data.glob('*/*/*'):
+        if not any(p.iterdir()): p.rmdir()
+
 # %% ../../nbs/workshop/data/prepare.ipynb #0fa57218
-def _report(rows, wishes, skipped, notes):
+def _report(rows, settings, skipped, notes):
     classes = {}
     for label in sorted({x['label'] for x in rows}):
         mine = [x for x in rows if x['label'] == label]
-        classes[label] = dict(**{s: sum(x['split'] == s for x in mine) for s in ('train', 'test')},
-                              recordings=len({x['recording'] for x in mine}), silent=sum(x['silent'] for x in mine))
-        if not (classes[label]['train'] and classes[label]['test']): notes = [*notes, f"{label}: is in one split only"]
-    return Report(kind=wishes['kind'], stride=wishes['stride'], size=wishes['size'], fit=wishes['fit'], pairs=len(rows), classes=classes,
-                  warnings=notes, skipped=skipped)
+        counts = {s: sum(x['split'] == s for x in mine) for s in ('train', 'test')}
+        classes[label] = dict(**counts, recordings=len({x['recording'] for x in mine}),
+                              silent=sum(x['silent'] for x in mine))
+        if not all(counts.values()): notes = [*notes, f"{label}: is in one split only"]
+    named = {k: settings[k] for k in ('kind', 'stride', 'size', 'fit')}
+    return Report(**named, pairs=len(rows), classes=classes, warnings=notes, skipped=skipped)
 
-def _wishes(kind, root, files, stride, size, fit, **more): # what a run was asked for
-    if stride < 1 or size < 1: raise CarganError(f"stride {stride}, size {size}: both must be at least 1")
+def _settings(kind, root, files, stride, size, fit, **more): # what a run was asked for
+    if stride < 1 or size < 1:
+        raise CarganError(f"stride {stride}, size {size}: both must be at least 1")
     if fit not in FITS: raise CarganError(f"fit {fit!r}: choose {' or '.join(FITS)}")
     stats = [[str(f), s.st_size, s.st_mtime_ns] for f, s in ((f, f.stat()) for f in files)]
-    return dict(kind=kind, root=str(root), stride=stride, size=size, fit=fit, version=__version__, **more, inputs=stats)
+    return dict(kind=kind, root=str(root), stride=stride, size=size, fit=fit, version=__version__,
+                **more, inputs=stats)
 
 # %% ../../nbs/workshop/data/prepare.ipynb #9457c1bd
-SUFFIXES = tuple('.mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .flv .wmv .3gp .ogv'.split()) # taken for videos, in folders
+SUFFIXES = ('.mp4', '.mov', '.m4v', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts',
+            '.m2ts', '.flv', '.wmv', '.3gp', '.ogv') # taken for videos, in folders
 
 def _bad_label(label): # why it cannot be the name of a class, or None
     if not label.strip(): return 'the label is empty'
-    if re.search(r'[/\\:*?"<>|\x00-\x1f]', label) or label != label.strip() or label[0] == '.' or len(label.encode()) > 100:
-        return f'the label {label!r} cannot be the name of a folder; use letters, digits, spaces, - and _'
+    odd = re.search(r'[/\\:*?"<>|\x00-\x1f]', label) or label != label.strip() or label[0] == '.'
+    if odd or len(label.encode()) > 100:
+        return (f'the label {label!r} cannot be the name of a folder; '
+                'use letters, digits, spaces, - and _')
+
+def _bad_file(f): # why it cannot be a video in a class folder, or None
+    if f.is_dir(): return 'is a folder; videos go right into the class folder'
+    if not f.is_file(): return 'cannot be opened (a broken link, or not a file)'
+    if f.suffix.lower() not in SUFFIXES:
+        return f'is not a video by its name ({f.suffix or "no suffix"})'
+
+def _shown(folder): return [f for f in sorted(folder.iterdir()) if not f.name.startswith('.')]
 
 def _from_folders(root): # ([(label, file, start, end)], skipped)
     parts, skipped = [], []
-    for f in sorted(root.iterdir()):
-        if f.name.startswith('.'): continue
-        if not f.is_dir(): skipped.append(dict(file=f.name, why='is in no class folder')); continue
-        inside = [v for v in sorted(f.iterdir()) if not v.name.startswith('.')]
-        if not inside: skipped.append(dict(file=f.name, why='is an empty folder'))
+    def skip(name, why): skipped.append(dict(file=name, why=why))
+    for f in _shown(root):
+        if not f.is_dir():
+            skip(f.name, 'is in no class folder')
+            continue
+        inside = _shown(f)
+        if not inside: skip(f.name, 'is an empty folder')
         for v in inside:
-            why = (_bad_label(f.name) or ('is a folder; videos go right into the class folder' if v.is_dir() else
-                   'cannot be opened (a broken link, or not a file)' if not v.is_file() else
-                   f'is not a video by its name ({v.suffix or "no suffix"})' if v.suffix.lower() not in SUFFIXES else None))
-            if why: skipped.append(dict(file=f'{f.name}/{v.name}', why=why))
+            if why := _bad_label(f.name) or _bad_file(v): skip(f'{f.name}/{v.name}', why)
             else: parts.append((f.name, v, None, None))
     return parts, skipped
 
 # %% ../../nbs/workshop/data/prepare.ipynb #7901c487
-def _from_table(table): # the same, from a CSV
-    parts, skipped = [], []
+def _rows(table): # of a CSV
     try: rows = list(csv.DictReader(table.read_text(encoding='utf-8-sig').splitlines()))
-    except (UnicodeDecodeError, csv.Error) as e: raise CarganError(f"{table}: cannot be read as a table ({e}); save it as CSV in UTF-8") from e
-    if rows and not {'file', 'label'} <= set(rows[0]): raise CarganError(f"{table}: needs the columns file,start,end,label; it has {','.join(map(str, rows[0]))}")
-    for n, row in enumerate(rows, 2):
+    except (UnicodeDecodeError, csv.Error) as e:
+        why = f'cannot be read as a table ({e}); save it as CSV in UTF-8'
+        raise CarganError(f"{table}: {why}") from e
+    if rows and not {'file', 'label'} <= set(rows[0]):
+        raise CarganError(f"{table}: needs the columns file,start,end,label; "
+                          f"it has {','.join(map(str, rows[0]))}")
+    return rows
+
+def _from_table(table): # ([(label, file, start, end)], skipped)
+    parts, skipped = [], []
+    for n, row in enumerate(_rows(table), 2):
         name, label = row['file'] or '', (row['label'] or '').strip()
         f, why = table.parent/name, _bad_label(label)
         try: start, end = (float(row.get(k) or 'nan') for k in ('start', 'end'))
-        except ValueError: start, end, why = None, None, why or 'start and end are not numbers of seconds'
+        except ValueError:
+            start, end, why = None, None, why or 'start and end are not numbers of seconds'
         if start is not None and start >= end: why = why or 'ends before it starts'
         if not why and not f.is_file(): why = 'there is no such file'
         if why: skipped.append(dict(file=f'{name} (line {n})', why=why))
@@ -162,15 +199,20 @@ def _usable(parts, name_of, skipped, workers): # {(label, file): [(begin, end) i
         if isinstance(why, str): skipped.append(dict(file=name_of(f), why=why))
     for label, f, start, end in parts:
         if isinstance(spans[f], str): continue
-        begin = 0 if spans[f].begin < .05 else -(-spans[f].begin*1000//1)
-        a, b = (max(begin, 1000*(start or 0)), min(spans[f].end, spans[f].end if end is None else end)*1000)
-        a, b = int(-(-a//1)), int(b)
-        if b - a < 1000*SECONDS: skipped.append(dict(file=name_of(f), why=f'has less than half a second of picture and sound ({max(0, b - a)} ms)'))
-        else: use[label, f].append((a, b))
+        a, b = _part(spans[f], start, end)
+        if b - a >= 1000*SECONDS: use[label, f].append((a, b))
+        else:
+            why = f'has less than half a second of picture and sound ({max(0, b - a)} ms)'
+            skipped.append(dict(file=name_of(f), why=why))
     skipped.sort(key=lambda s: s['file'])
     return {k: _joined(v) for k, v in sorted(use.items())}
 
-# %% ../../nbs/workshop/data/prepare.ipynb #6beb7f99
+def _part(span, start, end): # (begin, end) in whole ms, within the span of picture and sound
+    begin = 0 if span.begin < .05 else -(-span.begin*1000//1)
+    a = max(begin, 1000*(start or 0))
+    b = min(span.end, span.end if end is None else end)*1000
+    return int(-(-a//1)), int(b)
+
 def _joined(spans): # sorted, without overlap
     out = []
     for a, b in sorted(spans):
@@ -179,13 +221,11 @@ def _joined(spans): # sorted, without overlap
     return out
 
 # %% ../../nbs/workshop/data/prepare.ipynb #4e721d2c
-def _minutes(starts, stride): # stretches of about a minute
+def _minutes(spans, stride): # starts in ms, each with room for a window, about a minute together
     n = max(1, 60_000//stride)
-    return [starts[i:i + n] for i in range(0, len(starts), n)]
-
-def _windows(spans, stride): # starts in ms, each with room for a window
-    n = round(1000*SECONDS)
-    return [range(a, b - n + 1, stride) for a, b in spans if b - a >= n]
+    for a, b in spans:
+        starts = range(a, b - round(1000*SECONDS) + 1, stride)
+        yield from (starts[i:i + n] for i in range(0, len(starts), n))
 
 def _borders(use): # {file: ms} where a file is the only one of a class, and long enough
     by, borders = defaultdict(list), {}
@@ -201,77 +241,100 @@ def _borders(use): # {file: ms} where a file is the only one of a class, and lon
     return borders
 
 def _cut(spans, border, before): # the spans on one side
-    return [(a, b) for a, b in (((a, min(b, border)) if before else (max(a, border), b)) for a, b in spans) if a < b]
+    parts = [(a, min(b, border)) if before else (max(a, border), b) for a, b in spans]
+    return [(a, b) for a, b in parts if a < b]
 
 # %% ../../nbs/workshop/data/prepare.ipynb #d496a29e
 def _recording(label, n): return f"{label}{'-' if label[-1].isdigit() else ''}{n:02}"
 
-def _plan(use, name_of, hidden, stride, size, fit): # (stretches, warnings)
-    borders, groups, numbers, jobs, notes = _borders(use), defaultdict(set), Counter(), [], []
+def _plan(use, name_of, data, stride, size, fit): # (stretches, warnings)
+    borders, groups, numbers, jobs = _borders(use), defaultdict(set), Counter(), []
     for label, f in use:
         if f not in borders: groups[label].add(f)
-        else: notes.append(f'{label}: {name_of(f)} is split in time at {borders[f]/1000:g} s, since it is the only file of a class; test figures will flatter')
     test = choose_test(groups)
     for (label, f), spans in use.items():
-        sides = ((_cut(spans, borders[f], True), 'train'), (_cut(spans, borders[f], False), 'test')) if f in borders else ((spans, 'test' if f in test else 'train'),)
-        for part, split in sides:
+        for part, split in _sides(spans, borders.get(f), f in test):
             take = Take(label, _recording(label, numbers[label]), name_of(f), f)
             numbers[label] += 1
-            for starts in _windows(part, stride):
-                for piece in _minutes(starts, stride):
-                    jobs.append(Stretch(len(jobs), hidden/'data', f, (take,), piece, split, size, fit))
-    return jobs, notes
+            for starts in _minutes(part, stride):
+                jobs.append(Stretch(len(jobs), data, f, (take,), starts, split, size, fit))
+    return jobs, [_flatters(label, name_of(f), borders[f]) for label, f in use if f in borders]
+
+def _sides(spans, border, tested): # [(spans, split)] of a file
+    if border is None: return [(spans, 'test' if tested else 'train')]
+    return [(_cut(spans, border, True), 'train'), (_cut(spans, border, False), 'test')]
+
+def _flatters(label, name, border): # a warning
+    return (f'{label}: {name} is split in time at {border/1000:g} s, '
+            'since it is the only file of a class; test figures will flatter')
 
 # %% ../../nbs/workshop/data/prepare.ipynb #2d7e1593
 def prepare_videos(
-    root, # a folder with a folder of videos for each class, or a table (.csv) with the columns file,start,end,label
-    out, # the folder to make, in Sub-URMP's layout
+    root:str|Path, # a folder of videos for each class, or a table (.csv): file,start,end,label
+    out:str|Path, # the folder to make, in Sub-URMP's layout
     stride:int=500, # ms from one window to the next
     size:int=256, # side of the pictures, in pixels
     fit:str='crop', # to a square: crop (the middle) or letterbox (black bars)
     workers:int|None=None, # processes; all cores if not given
     progress:bool=True # show a bar?
 )->Report: # counts, warnings, what was skipped; also written as report.json
-    "Cut videos into pairs; goes on where it was stopped. Raises `CarganError` on bad wishes or if nothing can be used; `out` is whole or not there"
+    """Cut videos into pairs; goes on where it was stopped; `out` is whole or not there. Raises
+    `CarganError` on invalid arguments or if nothing can be used"""
     root, out = Path(os.path.abspath(root)), new_folder(out)
     if not root.exists(): raise CarganError(f"{root}: there is no such folder or table")
-    table = root.is_file()
-    parts, skipped = (_from_table if table else _from_folders)(root)
-    if not parts: raise CarganError(f"{root}: holds no videos in class folders, as in violin/first.mp4; {_reasons(skipped)}")
-    base = root.parent if table else root
-    name_of = lambda f: os.path.relpath(f, base).replace(os.sep, '/').encode(errors='backslashreplace').decode()
+    parts, skipped = (_from_table if root.is_file() else _from_folders)(root)
+    if not parts:
+        raise CarganError(_nothing(root, skipped, 'holds no videos in class folders, '
+                                   'as in violin/first.mp4'))
+    base = root.parent if root.is_file() else root
+    def name_of(f): return _readable(os.path.relpath(f, base))
     first = {} # a file that is there twice, by a link, is one file
     parts = [(label, first.setdefault(os.path.realpath(f), f), a, b) for label, f, a, b in parts]
-    wishes = _wishes('videos', root, [*([root] if table else []), *sorted({p[1] for p in parts})], stride, size, fit)
-    hidden = _resume(out, wishes)
-    jobs, notes = _plan(_usable(parts, name_of, skipped, workers), name_of, hidden, stride, size, fit)
-    return _work(out, wishes, jobs, skipped, notes, workers, progress)
+    inputs = [*([root] if root.is_file() else []), *sorted({f for _, f, *_ in parts})]
+    settings = _settings('videos', root, inputs, stride, size, fit)
+    hidden = _resume(out, settings)
+    use = _usable(parts, name_of, skipped, workers)
+    jobs, notes = _plan(use, name_of, hidden/'data', stride, size, fit)
+    return _work(out, settings, jobs, skipped, notes, workers, progress)
+
+def _readable(name): return name.replace(os.sep, '/').encode(errors='backslashreplace').decode()
 
 # %% ../../nbs/workshop/data/prepare.ipynb #8f97f400
-URMP_CODES = dict(vn='violin', va='viola', vc='cello', db='double_bass', fl='flute', ob='oboe', cl='clarinet', sax='sax', bn='bassoon',
-                  tpt='trumpet', hn='horn', tbn='trombone', tba='tuba')
+URMP_CODES = dict(vn='violin', va='viola', vc='cello', db='double_bass', fl='flute', ob='oboe',
+                  cl='clarinet', sax='sax', bn='bassoon', tpt='trumpet', hn='horn', tbn='trombone',
+                  tba='tuba') # of the instruments in its file names
 
 def _boxes(given, piece, n): # of each player of a piece
-    boxes = given.get(piece) or given.get(str(n)) or given.get(n) or [[k/n, 0, (k + 1)/n, 1] for k in range(n)]
+    slots = [[k/n, 0, (k + 1)/n, 1] for k in range(n)]
+    boxes = given.get(piece) or given.get(str(n)) or given.get(n) or slots
     try: good = len(boxes) == n and all(0 <= a < c <= 1 and 0 <= b < e <= 1 for a, b, c, e in boxes)
     except (TypeError, ValueError): good = False
-    if not good: raise CarganError(f"{piece}: its boxes must be {n} lists [left, top, right, bottom] of shares between 0 and 1")
+    if not good:
+        raise CarganError(f"{piece}: its boxes must be {n} lists [left, top, right, bottom] "
+                          "of shares between 0 and 1")
     return [tuple(map(float, b)) for b in boxes]
 
 def _notes(path): # ((on, off), ...) in seconds, or None
     if not path: return None
-    try: return tuple((float(on), float(on) + float(length)) for on, _, length in (l.split()[:3] for l in path.read_text().splitlines() if l.strip()))
-    except (ValueError, UnicodeDecodeError) as e: raise CarganError(f"{path.name}: is not a list of onset, pitch and duration ({e})") from e
+    try:
+        lines = [l.split()[:3] for l in path.read_text().splitlines() if l.strip()]
+        return tuple((float(on), float(on) + float(length)) for on, _, length in lines)
+    except (ValueError, UnicodeDecodeError) as e:
+        raise CarganError(f"{path.name}: is not a list of onset, pitch and duration ({e})") from e
 
 # %% ../../nbs/workshop/data/prepare.ipynb #c0acc3b8
+def _first(folder, pattern): return next(iter(sorted(folder.glob(pattern))), None)
+
 def _piece(folder): # (video, [(label, track, notes)]) of a folder of URMP
-    first = lambda pattern: next(iter(sorted(folder.glob(pattern))), None)
-    video, tracks = first('Vid_*.*'), []
+    video, tracks = _first(folder, 'Vid_*.*'), []
     if not video: raise CarganError('has no video (Vid_*.mp4)')
     for wav in folder.glob('AuSep_*.wav'):
         k, code = wav.name.split('_')[1:3]
-        if not k.isdigit() or code not in URMP_CODES: raise CarganError(f'{wav.name}: not AuSep_<k>_<instrument>_..., as in AuSep_1_vn_01_Jupiter.wav')
-        tracks.append((int(k), URMP_CODES[code], wav, _notes(first(f'Notes_{k}_{code}_*.txt'))))
+        if not k.isdigit() or code not in URMP_CODES:
+            raise CarganError(f'{wav.name}: not AuSep_<k>_<instrument>_..., '
+                              'as in AuSep_1_vn_01_Jupiter.wav')
+        notes = _notes(_first(folder, f'Notes_{k}_{code}_*.txt'))
+        tracks.append((int(k), URMP_CODES[code], wav, notes))
     if not tracks: raise CarganError('has no separate tracks (AuSep_*.wav)')
     return video, [t[1:] for t in sorted(tracks)]
 
@@ -286,48 +349,51 @@ def _ensemble(folder, given): # (span in ms, video, [(label, track, notes, box)]
 
 # %% ../../nbs/workshop/data/prepare.ipynb #dd9b7de1
 def prepare_urmp(
-    root, # the folder with the pieces, as 01_Jupiter_vn_vc
-    out, # the folder to make, in Sub-URMP's layout
+    root:str|Path, # the folder with the pieces, as 01_Jupiter_vn_vc
+    out:str|Path, # the folder to make, in Sub-URMP's layout
     stride:int=500, # ms from one window to the next
     size:int=256, # side of the pictures, in pixels
     fit:str='crop', # a player's slot to a square: crop (the middle) or letterbox (black bars)
-    boxes=None, # a dictionary or a JSON file: where the players are; equal slots if not given
+    boxes:dict|str|Path|None=None, # or a JSON file: where the players are; equal slots if not given
     workers:int|None=None, # processes; all cores if not given
     progress:bool=True # show a bar?
 )->Report: # counts, warnings, what was skipped; also written as report.json
-    "Cut URMP's ensembles into pairs, split by piece; goes on where it was stopped. Raises `CarganError` on bad wishes or if nothing can be used"
+    """Cut URMP's ensembles into pairs, split by piece; goes on where it was stopped. Raises
+    `CarganError` on invalid arguments or if nothing can be used"""
     root, out, given = Path(os.path.abspath(root)), new_folder(out), _given(boxes)
     if not root.is_dir(): raise CarganError(f"{root}: there is no such folder")
-    folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith(('.', 'Supplementary')))
-    files = sorted(p for f in folders for g in ('Vid_*', 'AuSep_*', 'Notes_*') for p in f.glob(g) if p.is_file())
-    wishes = _wishes('urmp', root, files, stride, size, fit, boxes=given)
-    hidden, pieces, skipped = _resume(out, wishes), {}, []
+    folders = [f for f in _shown(root) if f.is_dir() and not f.name.startswith('Supplementary')]
+    files = sorted(p for f in folders for g in ('Vid_*', 'AuSep_*', 'Notes_*') for p in f.glob(g)
+                   if p.is_file())
+    settings = _settings('urmp', root, files, stride, size, fit, boxes=given)
+    hidden, pieces, skipped = _resume(out, settings), {}, []
     for f in folders:
         try: pieces[f.name] = _ensemble(f, given)
         except CarganError as e: skipped.append(dict(file=f.name, why=str(e)))
-    jobs = _plan_pieces(pieces, hidden, stride, size, fit)
-    return _work(out, wishes, jobs, skipped, [], workers, progress)
+    jobs = _plan_pieces(pieces, hidden/'data', stride, size, fit)
+    return _work(out, settings, jobs, skipped, [], workers, progress)
 
-# %% ../../nbs/workshop/data/prepare.ipynb #189f8bc9
 def _given(boxes): # a dictionary
-    if boxes is None or isinstance(boxes, dict): return {str(k): v for k, v in (boxes or {}).items()}
-    try: given = json.loads(Path(boxes).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise CarganError(f"{boxes}: cannot be read as JSON ({e})") from e
-    if not isinstance(given, dict): raise CarganError(f"{boxes}: must hold an object, from a piece's name to its boxes")
-    return given
+    if boxes is None or isinstance(boxes, dict): given = boxes or {}
+    else:
+        try: given = json.loads(Path(boxes).read_text(encoding='utf-8'))
+        except (OSError, ValueError) as e:
+            raise CarganError(f"{boxes}: cannot be read as JSON ({e})") from e
+    if not isinstance(given, dict):
+        raise CarganError(f"{boxes}: must hold an object, from a piece's name to its boxes")
+    return {str(k): v for k, v in given.items()}
 
 # %% ../../nbs/workshop/data/prepare.ipynb #e4826dd9
-def _plan_pieces(pieces, hidden, stride, size, fit): # stretches
+def _plan_pieces(pieces, data, stride, size, fit): # stretches
     groups, numbers, jobs = defaultdict(set), Counter(), []
     for name, (_, _, tracks) in pieces.items():
         for label, *_ in tracks: groups[label].add(name)
     test = choose_test(groups)
     for name, (span, video, tracks) in pieces.items():
-        takes = []
+        takes, split = [], 'test' if name in test else 'train'
         for label, wav, notes, box in tracks:
             takes.append(Take(label, _recording(label, numbers[label]), name, wav, box, notes))
             numbers[label] += 1
-        for starts in _windows([span], stride):
-            for piece in _minutes(starts, stride):
-                jobs.append(Stretch(len(jobs), hidden/'data', video, tuple(takes), piece, 'test' if name in test else 'train', size, fit))
+        for starts in _minutes([span], stride):
+            jobs.append(Stretch(len(jobs), data, video, tuple(takes), starts, split, size, fit))
     return jobs

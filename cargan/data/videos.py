@@ -9,6 +9,7 @@ __all__ = ['Span', 'FITS', 'write_video', 'probe', 'sound_at', 'pictures_at', 'T
 # %% ../../nbs/workshop/data/videos.ipynb #1c2e27d0
 import io
 from collections import namedtuple
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image, ImageOps
 
 from ..core import CarganError, write_whole
 from .audio import SILENCE_DB, loudness
-from .synth import RATE, SECONDS
+from .pairs import RATE, SECONDS
 
 # %% ../../nbs/workshop/data/videos.ipynb #daf1ae7c
 def _av(): # PyAV, or a line that says how to get it
@@ -33,17 +34,17 @@ _LAYOUTS = {1: 'mono', 2: 'stereo', 6: '5.1'}
 
 # %% ../../nbs/workshop/data/videos.ipynb #bb880b2f
 def write_video(
-    path, # .mp4, .mov, .mkv, .webm or .avi
-    frames, # [H, W, 3] uint8 each, even sides; any iterable
-    wave=None, # [n] or [n, C] in [-1, 1], C of 1, 2 or 6; no sound if not given
+    path:str|Path, # .mp4, .mov, .mkv, .webm or .avi
+    frames:Iterable, # [H, W, 3] uint8 each, even sides
+    wave:np.ndarray|None=None, # [n] or [n, C] in [-1, 1], C of 1, 2 or 6; no sound if not given
     fps:int=30, # frames a second
     rate:int=44100, # of the wave, Hz
-    times=None, # seconds, one a frame, if they do not come evenly
+    times:Iterable|None=None, # seconds, one a frame, if they do not come evenly
     sound_start:float=0., # when the sound begins, seconds
     rotation:int=0, # degrees that a player has to turn the pictures, counterclockwise
-    codecs=None # (video, audio), FFmpeg's names
-)->Path:
-    "Write frames and a wave as a video"
+    codecs:tuple|None=None # (video, audio), FFmpeg's names; by the suffix if not given
+)->Path: # `path`
+    "Write frames and a wave as a video. Raises `CarganError` without PyAV"
     av, path = _av(), Path(path)
     video, audio = codecs or _CODECS.get(path.suffix.lower(), ('libx264', 'aac'))
     with av.open(str(path), 'w') as c:
@@ -65,28 +66,33 @@ def write_video(
 def _sound_packets(av, c, codec, wave, rate, start): # lists of packets, a tenth of a second each
     if wave is None: return iter(())
     wave = np.asarray(wave).reshape(len(wave), -1)
-    a = c.add_stream(codec, rate=rate, layout=_LAYOUTS[wave.shape[1]]) # now, and not with the first packet: the header names all streams
+    # the stream is added now, and not with the first packet: the header names all streams
+    a = c.add_stream(codec, rate=rate, layout=_LAYOUTS[wave.shape[1]])
     return _encode_sound(av, a, wave, rate, start)
 
 def _encode_sound(av, a, wave, rate, start):
     for i in range(0, len(wave), rate//10):
-        f = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[i:i + rate//10].T, dtype=np.float32), 'fltp', a.layout.name)
+        x = np.ascontiguousarray(wave[i:i + rate//10].T, dtype=np.float32)
+        f = av.AudioFrame.from_ndarray(x, 'fltp', a.layout.name)
         f.sample_rate, f.pts, f.time_base = rate, i + round(start*rate), Fraction(1, rate)
         yield a.encode(f)
     yield a.encode(None)
 
 # %% ../../nbs/workshop/data/videos.ipynb #92e41e00
-Span = namedtuple('Span', 'begin end') # seconds from the file's beginning in which there are picture and sound
+Span = namedtuple('Span', 'begin end') # seconds from the file's beginning, with picture and sound
 
 def _open(path):
     av = _av()
     if not Path(path).is_file(): raise CarganError(f"{path}: there is no such file")
     if not Path(path).stat().st_size: raise CarganError(f"{path}: is empty (0 bytes)")
     try: return av.open(str(path), metadata_errors='ignore')
-    except (av.FFmpegError, OSError, ValueError) as e: raise CarganError(f"{path}: cannot be read as a video ({getattr(e, 'strerror', None) or e})") from e
+    except (av.FFmpegError, OSError, ValueError) as e:
+        why = getattr(e, 'strerror', None) or e
+        raise CarganError(f"{path}: cannot be read as a video ({why})") from e
 
 def _stream(c, kind): # the first one that is no cover picture
-    good = (s for s in getattr(c.streams, kind) if s.codec_context and 'attached_pic' not in str(s.disposition))
+    good = (s for s in getattr(c.streams, kind)
+            if s.codec_context and 'attached_pic' not in str(s.disposition))
     return next(good, None)
 
 def _zero(c): return (c.start_time or 0)/1e6
@@ -96,27 +102,30 @@ def _span(c, s): # of one stream; packets are counted only where no header tells
     begin = s.start_time*s.time_base - _zero(c) if s.start_time is not None else 0.
     if s.duration: return float(begin), float(begin + s.duration*s.time_base)
     if c.duration: return float(begin), c.duration/1e6
-    last = max(((p.pts + (p.duration or 0))*p.time_base for p in c.demux(s) if p.pts is not None), default=0)
-    return float(begin), float(last) - _zero(c)
+    ends = ((p.pts + (p.duration or 0))*p.time_base for p in c.demux(s) if p.pts is not None)
+    return float(begin), float(max(ends, default=0)) - _zero(c)
 
 def probe(
-    path, # a video
+    path:str|Path, # a video
     kinds:tuple=('video', 'audio') # which streams are needed
-)->Span:
-    "When there are picture and sound. Raises `CarganError` if the file cannot be read or has not got both"
+)->Span: # seconds
+    "When there are picture and sound. Raises `CarganError` on a bad file, or if one is missing"
     av = _av()
     with _open(path) as c:
         streams = [_stream(c, k) for k in kinds]
         for k, s in zip(kinds, streams):
-            if s is None: raise CarganError(f"{path}: has no {'sound' if k == 'audio' else 'picture'}")
+            what = 'sound' if k == 'audio' else 'picture'
+            if s is None: raise CarganError(f"{path}: has no {what}")
         try: spans = [_span(c, s) for s in streams]
-        except av.FFmpegError as e: raise CarganError(f"{path}: cannot be read as a video ({e.strerror})") from e
+        except av.FFmpegError as e:
+            raise CarganError(f"{path}: cannot be read as a video ({e.strerror})") from e
     return Span(max(s[0] for s in spans), min(s[1] for s in spans))
 
 # %% ../../nbs/workshop/data/videos.ipynb #fadc98ca
 _WARM_UP = 1. # seconds decoded before what is asked for
 
-def _decoded(path, kind, start, end, damage): # (seconds from the file's beginning, frame), from `start` or before to the first after `end`
+def _decoded(path, kind, start, end, damage):
+    # (seconds from the file's beginning, frame), from `start` or before to the first after `end`
     for seek in ((True, False) if start > _WARM_UP else (False,)):
         first = True
         for t, frame in _decode(path, kind, start - _WARM_UP if seek else None, damage):
@@ -127,7 +136,7 @@ def _decoded(path, kind, start, end, damage): # (seconds from the file's beginni
         if not first: return
 
 # %% ../../nbs/workshop/data/videos.ipynb #5b4e5e16
-def _decode(path, kind, seek, damage):
+def _decode(path, kind, seek, damage): # the same, from `seek` seconds or the beginning to the end
     av = _av()
     with _open(path) as c:
         s, zero, t = _stream(c, kind), _zero(c), None
@@ -136,26 +145,33 @@ def _decode(path, kind, seek, damage):
             for packet in c.demux(s):
                 try: frames = packet.decode()
                 except av.FFmpegError:
-                    damage.append(float(packet.pts*packet.time_base) - zero if packet.pts is not None else t or 0.)
+                    at = packet.pts
+                    damage.append((t or 0.) if at is None else float(at*packet.time_base) - zero)
                     continue
                 if packet.is_corrupt and t is not None: damage.append(t)
                 for f in frames:
-                    stamp = f.pts if f.pts is not None else f.dts
-                    if stamp is not None: t = float(stamp*f.time_base) - zero
-                    elif t is not None: t += f.samples/f.sample_rate if kind == 'audio' else 1/float(s.average_rate or 25)
+                    t = _time(f, s, zero, t)
                     if t is not None: yield t, f
         except av.FFmpegError: damage.append(t if t is not None else seek or 0.)
+
+def _time(f, s, zero, before): # of a frame, seconds; one without a stamp follows the one `before`
+    stamp = f.pts if f.pts is not None else f.dts
+    if stamp is not None: return float(stamp*f.time_base) - zero
+    if before is None: return None
+    if s.type == 'audio': return before + f.samples/f.sample_rate
+    return before + 1/float(s.average_rate or 25)
 
 # %% ../../nbs/workshop/data/videos.ipynb #8819ab49
 _JUMP = .02 # seconds between two frames of sound that make a gap
 
 # %% ../../nbs/workshop/data/videos.ipynb #ff20a0f5
 def sound_at(
-    path, # a video or a sound file
+    path:str|Path, # a video or a sound file
     start:float, # seconds from the file's beginning
     seconds:float # how much
 )->tuple: # (samples [n, C] int16 at 44.1 kHz, C of 1 or 2; which were there, [n] bool)
-    "The sound of a stretch of a video, by the clock; of any format, rate and number of channels"
+    """The sound of a stretch of a video, by the clock; of any format, rate and number of channels.
+    Raises `CarganError` if the file cannot be read"""
     n, out, there, run = round(seconds*RATE), None, None, None
     def put(at, frames): # returns where the next ones go
         for f in frames:
@@ -165,7 +181,8 @@ def sound_at(
             at += len(x)
         return at
     for t, f in _decoded(path, 'audio', start, start + seconds + .1, []):
-        if out is None: out, there = np.zeros((n, min(f.layout.nb_channels, 2)), np.int16), np.zeros(n, bool)
+        if out is None:
+            out, there = np.zeros((n, min(f.layout.nb_channels, 2)), np.int16), np.zeros(n, bool)
         form = f.format.name, f.layout.name, f.sample_rate
         if run is None or run.form != form or abs(t - run.expected) > _JUMP:
             if run: put(run.at, run.resampler.resample(None))
@@ -178,7 +195,8 @@ def sound_at(
 # %% ../../nbs/workshop/data/videos.ipynb #abeda7de
 class _Run: # sound without a gap
     def __init__(self, form, channels, at):
-        self.form, self.at, self.resampler = form, at, _av().AudioResampler('s16', _LAYOUTS[channels], RATE)
+        self.form, self.at = form, at
+        self.resampler = _av().AudioResampler('s16', _LAYOUTS[channels], RATE)
 
 # %% ../../nbs/workshop/data/videos.ipynb #53eb75e0
 _SLACK = .05 # seconds by which a stream may begin later than a window (a codec's delay)
@@ -190,43 +208,59 @@ def _upright(frame, aspect): # a PIL image
 
 # %% ../../nbs/workshop/data/videos.ipynb #0ec46d9d
 def pictures_at(
-    path, # a video
-    times # seconds from the file's beginning, ascending
-): # yields a PIL image a time, or None where there is none or it is damaged
-    "The pictures shown at some moments of a video, upright, one frame in memory at a time"
+    path:str|Path, # a video
+    times:Iterable # seconds from the file's beginning, ascending
+)->Iterator[Image.Image|None]: # one for each time; None where there is none or it is damaged
+    """The pictures shown at some moments of a video, upright, one frame in memory at a time.
+    Raises `CarganError` if the file cannot be read"""
     with _open(path) as c:
         v = _stream(c, 'video')
-        aspect, stale = float(v.sample_aspect_ratio or 1), max(.25, 4/float(v.average_rate or 4)) # an older picture: those in between were lost
+        aspect = float(v.sample_aspect_ratio or 1)
+        stale = max(.25, 4/float(v.average_rate or 4)) # seconds; in between frames were lost
     damage, shown, at, dirty, k, times = [], None, None, False, 0, list(times)
     if not times: return
     for t, frame in _decoded(path, 'video', times[0], times[-1], damage):
-        first = at is None and t - times[0] < _SLACK          # a first frame a little late is shown all the same
+        first = at is None and t - times[0] < _SLACK # a little late, and shown all the same
         while k < len(times) and times[k] < t - .001 and not first:
             sure = shown and times[k] - at < stale and not (damage and times[k] >= damage[0])
             yield _upright(shown, aspect) if sure else None
             k += 1
         lost = bool(damage) or at is not None and t - at > stale
-        dirty = (dirty or lost) and not frame.key_frame       # after damage nothing is sure until the next key frame
+        dirty = (dirty or lost) and not frame.key_frame
         damage.clear()
         shown, at = None if dirty or frame.is_corrupt else frame, t
         if k == len(times): return
-        gone = t + max(.1, float((frame.duration or 0)*frame.time_base)) # when the last frame goes
+        gone = t + max(.1, float((frame.duration or 0)*frame.time_base)) # when it goes, if the last
     for t in times[k:]: yield _upright(shown, aspect) if shown and t < gone else None
 
 # %% ../../nbs/workshop/data/videos.ipynb #52251a0f
-FITS = {'crop': ImageOps.fit, 'letterbox': ImageOps.pad} # to a square: cut off the sides, or add black bars
+FITS = {'crop': ImageOps.fit, 'letterbox': ImageOps.pad} # to a square: cut off sides, or add bars
 
 @dataclass(frozen=True)
 class Take:
     "One player of a video: what the windows are called, where sound and picture come from"
-    label:str; recording:str; source:str; sound:Path # a video or a sound file
+    label:str # the class
+    recording:str # class and number
+    source:str # the file's name, for reports
+    sound:Path # a video or a sound file
     box:tuple|None=None # left, top, right, bottom as shares of the picture; all of it if not given
-    notes:tuple|None=None # (on, off) in seconds: windows without a note are silent; by loudness if not given
+    notes:tuple|None=None # (on, off) in seconds: windows without one are silent; else by loudness
 
 @dataclass(frozen=True)
 class Stretch:
     "The windows of at most about a minute of a video: the unit of work"
-    n:int; out:Path; video:Path; takes:tuple; starts:range; split:str; size:int; fit:str # starts in ms
+    n:int # its number
+    out:Path # a folder in Sub-URMP's layout
+    video:Path # where the pictures come from
+    takes:tuple # of `Take`s
+    starts:range # of the windows, ms
+    split:str # 'train' or 'test'
+    size:int # side of the pictures, in pixels
+    fit:str # one of `FITS`
+
+    @property
+    def folder(self)->str: # of its split, under chunk/ and img/
+        return 'train' if self.split == 'train' else 'validation'
 
 # %% ../../nbs/workshop/data/videos.ipynb #b613ea17
 def _encoded(write): # what `write` writes into a file, as bytes
@@ -240,33 +274,43 @@ def _boxed(im, box):
 
 # %% ../../nbs/workshop/data/videos.ipynb #4012ce12
 def make_stretch(
-    job:Stretch
+    job:Stretch # what to cut
 )->tuple: # (rows for pairs.csv, [(source, what is wrong, ms)] of the windows left out)
     "Cut the windows of a stretch and write them"
-    begin, rows, lost = job.starts[0]/1000, [], []
+    starts, rows, lost = job.starts, [], []
+    begin, seconds = starts[0]/1000, (starts[-1] - starts[0])/1000 + SECONDS
     try:
-        sounds = [sound_at(take.sound, begin, (job.starts[-1] - job.starts[0])/1000 + SECONDS) for take in job.takes]
-        for ms, im in zip(job.starts, pictures_at(job.video, [ms/1000 for ms in job.starts])):
+        sounds = [sound_at(take.sound, begin, seconds) for take in job.takes]
+        for ms, im in zip(starts, pictures_at(job.video, [ms/1000 for ms in starts])):
             for take, sound in zip(job.takes, sounds):
                 row = _window(job, take, ms, im, *sound)
                 if isinstance(row, str): lost.append((take.source, row, ms))
                 else: rows.append(row)
     except (CarganError, _av().FFmpegError, ValueError) as e:
-        return [], [(t.source, str(e).removeprefix(f'{job.video}: '), ms) for t in job.takes for ms in job.starts]
+        why = str(e).removeprefix(f'{job.video}: ')
+        return [], [(t.source, why, ms) for t in job.takes for ms in starts]
     return rows, lost
 
 # %% ../../nbs/workshop/data/videos.ipynb #a8f33442
 def _window(job, take, ms, im, sound, there): # a row, or what is wrong
-    a = round((ms - job.starts[0])/1000*RATE)
-    part, whole, n = sound[a:], there[a:], round(SECONDS*RATE)
+    a, n = round((ms - job.starts[0])/1000*RATE), round(SECONDS*RATE)
+    part, whole = sound[a:a + n], there[a:a + n]
     if im is None: return 'no picture there, or a damaged one'
-    if whole[:n].sum() < n - _SLACK*RATE: return 'no sound there, or a damaged one'
-    folder = lambda kind: job.out/kind/('train' if job.split == 'train' else 'validation')/take.label
-    stem, db = f'{take.recording}_{ms}', loudness(torch.from_numpy(part[:n]/32768).mean(1)).item()
-    write_whole(folder('chunk')/f'{stem}.wav', _encoded(lambda f: sf.write(f, part[:n], RATE, subtype='PCM_16', format='WAV')))
-    square = FITS[job.fit](_boxed(im, take.box), (job.size, job.size), Image.LANCZOS).convert('RGB')
-    write_whole(folder('img')/f'{stem}.jpg', _encoded(lambda f: square.save(f, 'JPEG', quality=95)))
-    t = ms/1000
-    silent = db < SILENCE_DB if take.notes is None else not any(on < t + SECONDS and off > t for on, off in take.notes)
-    return dict(stem=stem, label=take.label, recording=take.recording, source=take.source, start_ms=ms,
-                loudness=round(db, 2), silent=int(silent), split=job.split)
+    if whole.sum() < n - _SLACK*RATE: return 'no sound there, or a damaged one'
+    stem, place = f'{take.recording}_{ms}', Path(job.folder, take.label)
+    _write_pair(job, take, part, im, place/stem)
+    db = loudness(torch.from_numpy(part/32768).mean(1)).item()
+    return dict(stem=stem, label=take.label, recording=take.recording, source=take.source,
+                start_ms=ms, loudness=round(db, 2), silent=int(_silent(take, ms/1000, db)),
+                split=job.split)
+
+def _write_pair(job, take, part, im, name): # the two files
+    def wav(f): sf.write(f, part, RATE, subtype='PCM_16', format='WAV')
+    write_whole(job.out/'chunk'/f'{name}.wav', _encoded(wav))
+    square = FITS[job.fit](_boxed(im, take.box), (job.size, job.size), Image.LANCZOS)
+    def jpg(f): square.convert('RGB').save(f, 'JPEG', quality=95)
+    write_whole(job.out/'img'/f'{name}.jpg', _encoded(jpg))
+
+def _silent(take, t, db): # does nobody play in the half second from t?
+    if take.notes is None: return db < SILENCE_DB
+    return not any(on < t + SECONDS and off > t for on, off in take.notes)
