@@ -6,7 +6,7 @@
 __all__ = ['plain', 'Players', 'g_and_d', 'fixed', 'GeneratorLoss', 'DiscriminatorLoss', 'PlayersOptimizer', 'autocast_of',
            'DiscriminatorStep', 'Pieces']
 
-# %% ../../nbs/workshop/training/gan.ipynb #26a840f6
+# %% ../../nbs/workshop/training/gan.ipynb #6cc07717
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -26,7 +26,7 @@ from ..models.generator import init_weights, planes
 from .losses import (DLoss, GLoss, adversarial_loss, classification_loss, d_loss,
                                     g_loss, l1_loss)
 
-# %% ../../nbs/workshop/training/gan.ipynb #8af3aa84
+# %% ../../nbs/workshop/training/gan.ipynb #aa9ec28f
 def plain(
     t:torch.Tensor # perhaps of a subclass of fastai's
 )->torch.Tensor:
@@ -74,7 +74,7 @@ def g_and_d(
     "fastai's splitter for `PlayersOptimizer`. C and the audio classifier are in neither"
     return [params(model.cargan.generators), params(model.d)]
 
-# %% ../../nbs/workshop/training/gan.ipynb #47b3a033
+# %% ../../nbs/workshop/training/gan.ipynb #c38c61f4
 @contextmanager
 def fixed(
     network:nn.Module # whose weights get no gradient from what is computed inside
@@ -125,7 +125,7 @@ class GeneratorLoss:
 def _item(of, i): # the i-th of a batch, as a batch of one
     return [[t[i:i+1] for t in x] if isinstance(x, list) else x[i:i+1] for x in of]
 
-# %% ../../nbs/workshop/training/gan.ipynb #d6836318
+# %% ../../nbs/workshop/training/gan.ipynb #d83ed684
 class DiscriminatorLoss:
     "Eq. 3 + eq. 4 of (stages without history, image)"
     def __init__(self,
@@ -140,7 +140,7 @@ class DiscriminatorLoss:
         real, *fake = [m.judge(stages, o, own=True) for o in (image, *stages.pictures)]
         return d_loss(real, *_two(fake), published=m.cargan.preset.published_d)
 
-# %% ../../nbs/workshop/training/gan.ipynb #970e4eaa
+# %% ../../nbs/workshop/training/gan.ipynb #1eeefaf2
 class PlayersOptimizer(OptimWrapper):
     "The generators' optimiser as fastai knows it, and D's, `d`: scheduled, saved, restored together"
     def __init__(self,
@@ -162,6 +162,7 @@ class PlayersOptimizer(OptimWrapper):
         "Set it for both players; the learning rate in their ratio"
         super().set_hyper(k, v)
         now = self.hypers[-1][k]
+        if isinstance(now, float): now = float(now) # schedules have NumPy's
         self.d.set_hyper(k, self.lr_d*(now/self.lr_g) if k == 'lr' else now)
 
     def clear_state(self):
@@ -184,7 +185,7 @@ class PlayersOptimizer(OptimWrapper):
                 for k in set(moments) - {'step'}:
                     moments[k] = torch.empty_like(p).copy_(moments[k]).detach()
 
-# %% ../../nbs/workshop/training/gan.ipynb #dde22f8d
+# %% ../../nbs/workshop/training/gan.ipynb #dd810e07
 def autocast_of(
     learn:Any # a `Learner`
 ): # a context manager
@@ -234,7 +235,7 @@ class DiscriminatorStep(Callback):
         self.d_scaler.update()
         self.opt.d.zero_grad()
 
-# %% ../../nbs/workshop/training/gan.ipynb #927dc5db
+# %% ../../nbs/workshop/training/gan.ipynb #fdfe4535
 class Pieces(GradientAccumulation):
     "`GradientAccumulation` over the pieces of a batch; no gradient passes from epoch to epoch"
     def before_train(self):
