@@ -18,6 +18,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cargan.data.audio.LMSSpec.n_samples': ( 'workshop/data/audio.html#lmsspec.n_samples',
                                                                             'cargan/data/audio.py'),
                                    'cargan.data.audio._cut_off': ('workshop/data/audio.html#_cut_off', 'cargan/data/audio.py'),
+                                   'cargan.data.audio._samples': ('workshop/data/audio.html#_samples', 'cargan/data/audio.py'),
                                    'cargan.data.audio.cut_windows': ('workshop/data/audio.html#cut_windows', 'cargan/data/audio.py'),
                                    'cargan.data.audio.load_audio': ('workshop/data/audio.html#load_audio', 'cargan/data/audio.py'),
                                    'cargan.data.audio.loudness': ('workshop/data/audio.html#loudness', 'cargan/data/audio.py')},
