@@ -21,6 +21,7 @@ def dls():
 
 
 def test_read(dls):
+    from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
     assert tuple(dls.vocab) == SUB_URMP_LABELS and len(dls.train_ds) == 26
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
