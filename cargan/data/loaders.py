@@ -6,7 +6,7 @@
 __all__ = ['ToLMS', 'ToUnit', 'RoomAndLevel', 'Jitter', 'LMSBlock', 'PictureBlock', 'PairDL', 'StoreDL', 'PairLoaders',
            'pairs_dls', 'without']
 
-# %% ../../nbs/workshop/data/loaders.ipynb #154bf7f3
+# %% ../../nbs/workshop/data/loaders.ipynb #981a6607
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from .pairs import (Pair, ReadImage, ReadSound, TensorLMS, Waveform, as_sound,
                                find_pairs, is_jet)
 from .store import Store, open_store
 
-# %% ../../nbs/workshop/data/loaders.ipynb #379f2091
+# %% ../../nbs/workshop/data/loaders.ipynb #f1ebe631
 class ToLMS(Transform):
     "Batches of samples to batches of LMS"
     order = 20
@@ -39,20 +39,20 @@ class ToLMS(Transform):
 
     def encodes(self,
         x:Waveform # [B, n_samples] in [-1, 1]
-    ): return TensorLMS(self.lms.to(x.device)(x.as_subclass(torch.Tensor)))
+    )->TensorLMS: return TensorLMS(self.lms.to(x.device)(x.as_subclass(torch.Tensor)))
 
 class ToUnit(Transform):
     "Batches of bytes to floats in [-1, 1], and back to [0, 1] for showing"
     order = 20
     def encodes(self,
         x:TensorImage # [B, 3, S, S] bytes
-    ): return TensorImage(x.float()/127.5 - 1)
+    )->TensorImage: return TensorImage(x.float()/127.5 - 1)
 
     def decodes(self,
         x:TensorImage # [B, 3, S, S] in [-1, 1]
-    ): return TensorImage((x + 1)/2)
+    )->TensorImage: return TensorImage((x + 1)/2)
 
-# %% ../../nbs/workshop/data/loaders.ipynb #6cc72852
+# %% ../../nbs/workshop/data/loaders.ipynb #1ccadd4d
 class RoomAndLevel(Transform):
     "Training only: another level, another tilt of the spectrum and some noise for each sound"
     order, split_idx = 10, 0
@@ -62,7 +62,7 @@ class RoomAndLevel(Transform):
 
     def encodes(self,
         x:Waveform # [B, n_samples] in [-1, 1]
-    ):
+    )->Waveform:
         x = x.as_subclass(torch.Tensor)
         def draw(a, b): return torch.rand(len(x), 1, generator=self.rng).to(x.device)*(b - a) + a
         f = torch.linspace(-1, 1, x.shape[1]//2 + 1, device=x.device)
@@ -79,13 +79,13 @@ class Jitter(Transform):
 
     def encodes(self,
         x:TensorImage # [B, 3, S, S] in [-1, 1]
-    ):
+    )->TensorImage:
         s, x = x.shape[-1], x.as_subclass(torch.Tensor)
         big = F.interpolate(x, scale_factor=286/256, mode='bilinear')
         at = torch.randint(0, big.shape[-1] - s + 1, (len(x), 2), generator=self.rng).tolist()
         return TensorImage(torch.stack([b[:, i:i+s, j:j+s] for b, (i, j) in zip(big, at)]))
 
-# %% ../../nbs/workshop/data/loaders.ipynb #a05ea246
+# %% ../../nbs/workshop/data/loaders.ipynb #a41577b6
 def LMSBlock(
     spec:LMSSpec=LMSSpec(), # of the LMS
     augment:bool=True, # other levels, tilts and noises in training?
@@ -107,7 +107,7 @@ def PictureBlock(
     crop = [Jitter(seed)] if jitter else []
     return TransformBlock(type_tfms=[ReadImage(size, pairs, cache)], batch_tfms=[ToUnit(), *crop])
 
-# %% ../../nbs/workshop/data/loaders.ipynb #42f6676b
+# %% ../../nbs/workshop/data/loaders.ipynb #39e9a9a7
 def _show_pair(top, low, lms, name, image): # spectrogram above, picture below
     unit = ((image.as_subclass(torch.Tensor) + 1)/2).clamp(0, 1)
     top.imshow(lms[0].as_subclass(torch.Tensor), origin='lower', cmap='magma', vmin=-1, vmax=1)
@@ -122,7 +122,7 @@ class PairDL(TfmdDL):
         max_n:int=6, # pairs to show
         show:bool=True, # for fastai, not used
         **kwargs # for fastai, not used
-    ):
+    )->None:
         "Show pairs, and play the first sound where the loader knows its `spec`"
         import matplotlib.pyplot as plt
         from IPython.display import Audio, display
@@ -135,7 +135,7 @@ class PairDL(TfmdDL):
         wave = LMS(spec).inverse(lms[:1].as_subclass(torch.Tensor))[0]
         display(Audio(wave.numpy(), rate=spec.sample_rate))
 
-# %% ../../nbs/workshop/data/loaders.ipynb #362df6fd
+# %% ../../nbs/workshop/data/loaders.ipynb #5ebed3e9
 class StoreDL(PairDL):
     "A `PairDL` whose batches come out of a `Store`; `pairs_dls(cache='disk')` makes it"
     def __init__(self,
@@ -176,7 +176,7 @@ class StoreDL(PairDL):
             return super().new(dataset, cls, **{'store': self.store, **kwargs})
         return super().new(dataset, PairDL, **{k: v for k, v in kwargs.items() if k != 'store'})
 
-# %% ../../nbs/workshop/data/loaders.ipynb #94941682
+# %% ../../nbs/workshop/data/loaders.ipynb #828691b6
 def _loader(cache, root, pairs, spec, device, cache_dir): # a class, and what it needs besides
     if cache in ('memory', True, None, False): return PairDL, {}
     if cache not in ('disk', 'device'):
@@ -185,7 +185,7 @@ def _loader(cache, root, pairs, spec, device, cache_dir): # a class, and what it
     if cache == 'device': store.to(device or default_device())
     return StoreDL, dict(store=store)
 
-# %% ../../nbs/workshop/data/loaders.ipynb #ca526e08
+# %% ../../nbs/workshop/data/loaders.ipynb #af9886e4
 class PairLoaders(DataLoaders):
     "`DataLoaders` for training, validation (where there are such pairs) and test"
     def __init__(self,
@@ -208,7 +208,7 @@ class PairLoaders(DataLoaders):
         empty = super().new_empty()
         return PairLoaders(*empty.loaders, spec=self.spec, input=self.input, path=self.path)
 
-# %% ../../nbs/workshop/data/loaders.ipynb #bf252efe
+# %% ../../nbs/workshop/data/loaders.ipynb #02ae7793
 def pairs_dls(
     root:str|Path, # a folder in Sub-URMP's layout, or a manifest (.txt)
     spec:LMSSpec=LMSSpec(), # of the LMS; pictures get the same size
@@ -242,7 +242,7 @@ def _by_split(pairs): # positions of the training pairs, of the validation pairs
     at = [[i for i, p in enumerate(pairs) if p.split == s] for s in ('train', 'valid', 'test')]
     return [a for a in at if a]
 
-# %% ../../nbs/workshop/data/loaders.ipynb #accc7255
+# %% ../../nbs/workshop/data/loaders.ipynb #b45cf44f
 def without(
     dls:PairLoaders, # of `pairs_dls`
     kind:type # of batch transform: `RoomAndLevel`, `Jitter`

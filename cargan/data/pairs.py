@@ -218,7 +218,7 @@ class ReadSound(_Reader):
 
     def encodes(self,
         item:Pair|Path|str # with the sound, or its path
-    ): return as_sound(self.kept(item))
+    )->Waveform|TensorLMS: return as_sound(self.kept(item))
 
     def read(self,
         item:Pair|Path|str # with the sound, or its path
@@ -269,7 +269,7 @@ class ReadImage(_Reader):
 
     def encodes(self,
         item:Pair|Path|str # with the picture, or its path
-    ): return TensorImage(self.kept(item))
+    )->TensorImage: return TensorImage(self.kept(item))
 
     def read(self,
         item:Pair|Path|str # with the picture, or its path
