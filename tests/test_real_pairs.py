@@ -15,12 +15,13 @@ pytestmark = pytest.mark.skipif(not (SAMPLE/'train_data.txt').exists(),
 @pytest.fixture(scope='module')
 def dls():
     from cargan.data.audio import LMSSpec
-    from cargan.data.pairs import SUB_URMP_LABELS, find_pairs, pairs_dls
+    from cargan.data.loaders import pairs_dls
     with pytest.warns(UserWarning, match='13 classes have one recording only'):
         return pairs_dls(SAMPLE/'train_data.txt', LMSSpec(size=32), bs=26, jitter=False)
 
 
 def test_read(dls):
+    from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
     assert tuple(dls.vocab) == SUB_URMP_LABELS and len(dls.train_ds) == 26
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -21,7 +21,7 @@ from ..core import CarganError
 # %% ../../nbs/workshop/data/audio.ipynb #8b490ab5
 @dataclass(frozen=True)
 class LMSSpec:
-    "How a sound becomes an LMS; travels with every bundle. (The paper gives no parameters; these are ours)"
+    "How a sound becomes an LMS; travels with every bundle (the paper gives no parameters)"
     size:int=64 # side of the square: mel bands and frames
     sample_rate:int=22050 # Hz
     seconds:float=.5 # of one window (paper, section 4.1)
@@ -34,7 +34,7 @@ class LMSSpec:
     def n_samples(self)->int: # samples of one window
         return round(self.sample_rate*self.seconds)
     @property
-    def hop(self)->int: # samples from one short spectrum to the next: `size` of them fill the window
+    def hop(self)->int: # samples between short spectra, of which `size` fill the window
         return self.n_samples//self.size
 
 # %% ../../nbs/workshop/data/audio.ipynb #b7a0254f
@@ -46,13 +46,14 @@ class LMS(nn.Module):
         super().__init__()
         self.spec = spec
         self.power = AT.Spectrogram(spec.n_fft, hop_length=spec.hop, power=2)
-        bands = AF.melscale_fbanks(spec.n_fft//2 + 1, spec.f_min, spec.f_max, spec.size, spec.sample_rate, mel_scale='slaney')
+        bands = AF.melscale_fbanks(spec.n_fft//2 + 1, spec.f_min, spec.f_max, spec.size,
+                                   spec.sample_rate, mel_scale='slaney')
         self.register_buffer('bands', bands, persistent=False) # [n_fft//2 + 1, size]
 
     def forward(self,
         wave:torch.Tensor # [B, n_samples] in [-1, 1]
     )->torch.Tensor: # [B, 1, S, S] in [-1, 1], row 0 the lowest band
-        power = self.power(wave)[..., :self.spec.size]/(self.spec.n_fft/4)**2  # a full-scale sine: about 1
+        power = self.power(wave)[..., :self.spec.size]/(self.spec.n_fft/4)**2 # full-scale sine: 1
         db = 10*(self.bands.T @ power).clamp(min=1e-10).log10()
         return (1 + 2*db.clamp(-self.spec.db_range, 0)/self.spec.db_range)[:, None]
 
@@ -61,46 +62,59 @@ class LMS(nn.Module):
         lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
         n_iter:int=32 # rounds of Griffin-Lim
     )->torch.Tensor: # [B, about n_samples]
-        "A sound with about this LMS: bands spread back over the spectrum by least squares, phases guessed by Griffin-Lim"
-        mel = 10**((lms[:, 0] - 1)*self.spec.db_range/20)
-        power = torch.linalg.lstsq(self.bands.T[None].expand(len(mel), -1, -1), mel, driver='gelsd' if not mel.is_cuda else None).solution
-        power = power.clamp(min=0)*(self.spec.n_fft/4)**2
-        return AF.griffinlim(power, torch.hann_window(self.spec.n_fft, device=mel.device), self.spec.n_fft, self.spec.hop,
-                             self.spec.n_fft, 2., n_iter, .99, None, False)
+        "A sound with about this LMS: the spectrum by least squares, its phases by Griffin-Lim"
+        mel, n_fft = 10**((lms[:, 0] - 1)*self.spec.db_range/20), self.spec.n_fft
+        bands = self.bands.T[None].expand(len(mel), -1, -1)
+        driver = None if mel.is_cuda else 'gelsd'
+        power = torch.linalg.lstsq(bands, mel, driver=driver).solution.clamp(min=0)*(n_fft/4)**2
+        window = torch.hann_window(n_fft, device=mel.device)
+        return AF.griffinlim(power, window, n_fft, self.spec.hop, n_fft, power=2., n_iter=n_iter,
+                             momentum=.99, length=None, rand_init=False)
 
 # %% ../../nbs/workshop/data/audio.ipynb #59f803ed
-def _cut_off(path): # does a WAV's header promise more bytes than there are? (streams write 0 or a huge number: unknown)
+def _cut_off(path): # does a WAV's header promise more bytes than there are?
     with open(path, 'rb') as f: head = f.read(8)
-    promised = int.from_bytes(head[4:8], 'little')
+    promised = int.from_bytes(head[4:8], 'little') # 0 or a huge number, written by streams: unknown
     return head[:4] == b'RIFF' and promised < 0x7ffff000 and promised + 8 > path.stat().st_size + 1
 
 # %% ../../nbs/workshop/data/audio.ipynb #fd261a08
 def load_audio(
-    path, # WAV, FLAC, OGG or MP3; any rate, any number of channels
+    path:str|Path, # WAV, FLAC, OGG or MP3; any rate, any number of channels
     sample_rate:int=22050, # of the result, in Hz
     start:float=0., # where to start, in seconds
     seconds:float|None=None # how much to read; to the end if not given
 )->torch.Tensor: # [n] mono
-    "Read a sound file. Raises `CarganError` if it is missing, a folder, no sound, empty, cut off, or has NaN in it"
+    "Read a sound file. Raises `CarganError` if it is no sound, empty, cut off, or has NaN in it"
     path = Path(path)
     if path.is_dir(): raise CarganError(f"{path}: is a folder; give a sound file")
     if not path.is_file(): raise CarganError(f"{path}: there is no such file")
-    if _cut_off(path): raise CarganError(f"{path}: cut off, its header promises more than there is; fetch it again")
-    try:
-        with sf.SoundFile(path) as f:
-            rate, first = f.samplerate, round(start*f.samplerate)
-            if f.frames and not 0 <= first < f.frames:
-                raise CarganError(f"{path}: there is no sound at {start} s, it lasts {f.frames/rate:.2f} s")
-            f.seek(first)
-            wanted = f.frames - first if seconds is None else min(round(seconds*rate), f.frames - first)
-            wave = f.read(wanted, dtype='float32', always_2d=True)
+    if _cut_off(path):
+        raise CarganError(f"{path}: cut off, its header promises more than there is; "
+                          "fetch it again")
+    try: wave, rate, wanted = _samples(path, start, seconds)
     except (sf.SoundFileError, RuntimeError, OSError) as e:
-        raise CarganError(f"{path}: cannot be read as a sound ({e}); give a whole WAV, FLAC, OGG or MP3 file") from e
-    if not len(wave): raise CarganError(f"{path}: holds no samples; give a sound file with sound in it")
-    if len(wave) < wanted: raise CarganError(f"{path}: cut off, {len(wave)} of {wanted} samples could be read; fetch it again")
+        raise CarganError(f"{path}: cannot be read as a sound ({e}); "
+                          "give a whole WAV, FLAC, OGG or MP3 file") from e
+    if not len(wave):
+        raise CarganError(f"{path}: holds no samples; give a sound file with sound in it")
+    if len(wave) < wanted:
+        raise CarganError(f"{path}: cut off, {len(wave)} of {wanted} samples could be read; "
+                          "fetch it again")
     wave = torch.from_numpy(wave).mean(1)
-    if not wave.isfinite().all(): raise CarganError(f"{path}: has NaN or infinite samples; write it again from its source")
+    if not wave.isfinite().all():
+        raise CarganError(f"{path}: has NaN or infinite samples; write it again from its source")
     return wave if rate == sample_rate else AF.resample(wave, rate, sample_rate)
+
+def _samples(path, start, seconds): # float32 [n, channels], rate in Hz, how many were wanted
+    with sf.SoundFile(path) as f:
+        rate, first = f.samplerate, round(start*f.samplerate)
+        if f.frames and not 0 <= first < f.frames:
+            raise CarganError(f"{path}: there is no sound at {start} s, "
+                              f"it lasts {f.frames/rate:.2f} s")
+        f.seek(first)
+        rest = f.frames - first
+        wanted = rest if seconds is None else min(round(seconds*rate), rest)
+        return f.read(wanted, dtype='float32', always_2d=True), rate, wanted
 
 # %% ../../nbs/workshop/data/audio.ipynb #92b82344
 SILENCE_DB = -55. # a window below this is silence
@@ -112,7 +126,7 @@ def cut_windows(
 )->torch.Tensor: # [N, n_samples], N at least 1
     "Cut a sound into windows"
     n, hop = spec.n_samples, round((hop_seconds or spec.seconds)*spec.sample_rate)
-    count = 1 + max(0, -(-(len(wave) - n)//hop))
+    count = 1 + max(0, -(-(len(wave) - n)//hop)) # rounded up
     return F.pad(wave, (0, max(0, (count - 1)*hop + n - len(wave)))).unfold(0, n, hop)
 
 def loudness(
