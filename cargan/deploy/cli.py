@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'command', 'no_bar_into_files', 'write_json', 'cargan_translate', 'cargan_demo', 'cargan_synth',
-           'cargan_prepare', 'cargan_train', 'cargan_evaluate', 'cargan_ablate']
+           'cargan_prepare', 'cargan_train', 'cargan_evaluate', 'cargan_ablate', 'cargan_convert']
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import json
@@ -228,3 +228,26 @@ def cargan_ablate(
     write_json(json, rows.to_dict('records'))
     print(as_text(t).to_string())
     if missing: print(f"at work in another process, or begun there: {', '.join(f'{n}, seed {s}' for n, s in missing)}")
+
+# %% ../../nbs/workshop/deploy/cli.ipynb #25ed72ba
+@command
+def cargan_convert(
+    g1:str, # latest_net_G1.pth of the published code
+    g2:str, # latest_net_G2.pth
+    out:str='bundle.safetensors', # the bundle to write
+    c:str='', # latest_net_C2.pth, or the weights of a ResNet50 of torchvision
+    without_classifier:bool=False, # write the bundle with an untrained classifier
+    labels:str='', # in the order of training, with commas between; Sub-URMP's 13 if not given
+    json:str='' # write the facts here
+):
+    "Make a bundle of weights that were trained with the published code"
+    from cargan.data.pairs import SUB_URMP_LABELS
+    from cargan.models.convert import convert_published
+    names = tuple(n.strip() for n in labels.split(',')) if labels else SUB_URMP_LABELS
+    model = convert_published(g1, g2, out, c or None, names, without_classifier=without_classifier)
+    p = model.preset
+    write_json(json, dict(out=out, size=p.size, ngf=p.ngf, attention=p.attention, labels=names,
+                          **model.metrics))
+    print(f"{p.size} pixels, ngf {p.ngf}, {len(names)} labels, "
+          f"classifier {model.metrics['classifier']}: {out}; "
+          f"next: cargan-translate SOUND --label {names[0]} --bundle {out}")
