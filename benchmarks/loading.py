@@ -13,10 +13,11 @@ import torch
 from fastai.torch_core import default_device
 
 from cargan.data.audio import LMSSpec
-from cargan.data.pairs import ToLMS, Waveform, pairs_dls
+from cargan.data.loaders import ToLMS, pairs_dls
+from cargan.data.pairs import Waveform
 from cargan.data.synth import synth_urmp
 from cargan.deploy.cli import no_bar_into_files
-from cargan.models.cascade import get_preset
+from cargan.models.preset import get_preset
 from train_step import seconds, training_step
 
 

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cargan.data.audio import LMSSpec
 from cargan.data.pairs import SUB_URMP_LABELS
 from cargan.deploy.cli import write_json
-from cargan.models.cascade import get_preset
+from cargan.models.preset import get_preset
 from cargan.models.classifier import ImageClassifier
 from cargan.training.learner import cargan_learner, keep_freed_memory
 

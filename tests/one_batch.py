@@ -19,9 +19,9 @@ class Wide(Callback):
 def few_steps(data, out, attention=True, wide=True, epochs=1, **changes):
     "Train the preset `tiny` with batches of 8; write weights, moments, averages, and the epoch's figures"
     from cargan.data.audio import LMSSpec
-    from cargan.data.pairs import pairs_dls
+    from cargan.data.loaders import pairs_dls
     from cargan.models.attention import SelfAttention
-    from cargan.models.cascade import get_preset
+    from cargan.models.preset import get_preset
     from cargan.models.classifier import ImageClassifier
     from cargan.training.callbacks import EMA, LossParts
     from cargan.training.distributed import distributed, together

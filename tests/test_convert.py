@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cargan.core import CarganError
-from cargan.models.cascade import CARGAN, get_preset
+from cargan.models.cascade import CARGAN
+from cargan.models.preset import get_preset
 from cargan.models.convert import convert_published, read_state, read_unet, unet_names
 from cargan.models.generator import UNet, init_weights, planes
 from test_commands import refused

@@ -134,7 +134,7 @@ def test_command(synth, tmp_path, launcher, cache):
 def test_user_errors(synth, monkeypatch):
     from cargan.core import CarganError
     from cargan.data.audio import LMSSpec
-    from cargan.data.pairs import pairs_dls
+    from cargan.data.loaders import pairs_dls
     from cargan.models.classifier import ImageClassifier
     from cargan.training.distributed import distributed, together
     from cargan.training.learner import cargan_learner

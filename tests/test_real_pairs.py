@@ -40,7 +40,7 @@ def test_read(dls):
 def test_overfit(dls):
     "At 32 px, eighty steps bring stage 2's L1 under a third of where it began (chapter 13 goes on at 64 px)"
     from cargan.models.classifier import ImageClassifier, classifier_learner
-    from cargan.models.cascade import get_preset
+    from cargan.models.preset import get_preset
     from cargan.training.learner import cargan_learner
     set_seed(26, reproducible=True)
     eye = classifier_learner(dls, ImageClassifier(13, 'light'))

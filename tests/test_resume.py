@@ -41,7 +41,7 @@ def dying(path, data, **kwargs):
 core.write_whole = dying # before the others import it
 
 from cargan.deploy.cli import cargan_train
-from cargan.models.cascade import get_preset, presets
+from cargan.models.preset import get_preset, presets
 presets['rich'] = get_preset('tiny', jitter=True, label_dropout=.5, dropout=.1, decay_epochs=2)
 cargan_train()
 '''

@@ -21,7 +21,8 @@ from fastai.torch_core import set_seed
 from torch.utils.data import TensorDataset
 
 from cargan.data.audio import LMS, LMSSpec, cut_windows, load_audio, loudness
-from cargan.data.pairs import RoomAndLevel, Waveform, find_pairs
+from cargan.data.loaders import RoomAndLevel
+from cargan.data.pairs import Waveform, find_pairs
 from cargan.data.synth import synth_urmp
 from cargan.deploy.cli import no_bar_into_files, write_json
 from cargan.models.classifier import AudioClassifier, classifier_learner

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from torchaudio.functional import resample
 
 from cargan.data.players import draw_player, render
-from cargan.data.synth import LEVEL, RATE, SECONDS, VOICES, Part, colour, compose, find_banks, play, truth
+from cargan.data.pairs import RATE, SECONDS
+from cargan.data.synth import LEVEL, VOICES, Part, colour, compose, find_banks, play, truth
 from cargan.core import write_whole
 from cargan.deploy.translate import Translator, to_image
 

@@ -18,7 +18,8 @@ import torch
 from cargan import __version__
 from cargan.core import write_whole
 from cargan.data.audio import SILENCE_DB, cut_windows, load_audio, loudness
-from cargan.data.pairs import find_pairs, pairs_dls
+from cargan.data.loaders import pairs_dls
+from cargan.data.pairs import find_pairs
 from cargan.data.synth import synth_urmp
 from cargan.deploy.cli import no_bar_into_files
 from cargan.deploy.translate import Translator, show_translations

@@ -186,7 +186,7 @@ def cargan_evaluate(
     json:str='' # write the numbers here
 ):
     "Judge a bundle's pictures with networks that took no part in its training (trained here, on DATA's real pictures)"
-    from cargan.data.pairs import pairs_dls
+    from cargan.data.loaders import pairs_dls
     from cargan.evaluation.listening import knows_truth, listening_report
     from cargan.evaluation.metrics import evaluate, plot_report, show_report
     from cargan.models.cascade import CARGAN

@@ -27,13 +27,16 @@ from scipy.stats import t as student
 
 from ..core import CarganError, write_whole
 from ..data.audio import LMSSpec
-from ..data.pairs import RoomAndLevel, find_pairs, pairs_dls, without
+from ..data.loaders import RoomAndLevel, pairs_dls, without
+from ..data.pairs import find_pairs
 from .baselines import BASELINES, train_baseline
 from .inside import add_noise, spoilt
 from .listening import PictureProbe, knows_truth, listening, read_truth, train_probe
 from .matching import Matcher, train_matcher
 from .metrics import evaluate, new_judge, train_judge
-from ..models.cascade import CARGAN, Preset, get_preset, presets, save_bundle
+from ..models.bundle import save_bundle
+from ..models.cascade import CARGAN
+from ..models.preset import Preset, get_preset, presets
 from ..training.checkpoints import RunError, latest_state, write_state
 from ..training.runs import fingerprint, refuse_changes
 from ..training.train import train, train_classifiers, train_encoder

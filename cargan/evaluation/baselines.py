@@ -18,14 +18,17 @@ from torch.nn import functional as F
 
 from ..core import CarganError
 from ..data.audio import LMSSpec
-from ..data.pairs import RoomAndLevel, without
-from ..models.cascade import Stages, get_preset, residue_label
-from ..models.classifier import AudioClassifier, Frozen, ImageClassifier, classifier_learner
+from ..data.loaders import RoomAndLevel, without
+from ..models.cascade import Stages, residue_label
+from ..models.preset import get_preset
+from ..models.classifier import AudioClassifier, ImageClassifier, classifier_learner
+from ..models.frozen import Frozen
 from ..models.discriminator import PatchGAN
 from ..models.generator import UNet, init_weights, up_block
 from ..training.callbacks import EMA, LossParts
 from ..training.checkpoints import reseed
-from ..training.learner import CARGANLearner, SeenByC, final_l1, g_and_d
+from ..training.gan import g_and_d
+from ..training.learner import CARGANLearner, SeenByC, final_l1
 from ..training.losses import bce
 
 # %% ../../nbs/workshop/evaluation/baselines.ipynb #2315f1bb

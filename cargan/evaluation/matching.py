@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core import CarganError
-from ..data.pairs import Jitter, RoomAndLevel, without
+from ..data.loaders import Jitter, RoomAndLevel, without
 from .distances import bootstrap_interval, evenly
 from ..models.classifier import SoundEncoder, light_body
 

@@ -15,7 +15,8 @@ import torch
 from ..core import CarganError
 from ..data.audio import LMSSpec
 from ..data.pairs import SUB_URMP_LABELS
-from .cascade import CARGAN, get_preset
+from .cascade import CARGAN
+from .preset import get_preset
 from .classifier import AudioClassifier
 from .generator import UNet
 

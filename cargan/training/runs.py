@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 import cargan
 from ..core import CarganError, write_whole
-from ..models.cascade import Preset, get_preset
+from ..models.preset import Preset, get_preset
 from .checkpoints import Checkpoint, RunError
 
 # %% ../../nbs/workshop/training/runs.ipynb #86e86e96

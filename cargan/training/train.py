@@ -14,8 +14,9 @@ from fastai.torch_core import rank_distrib
 from fastcore.foundation import L
 
 from ..data.audio import LMSSpec
-from ..data.pairs import RoomAndLevel, pairs_dls, without
-from ..models.cascade import CARGAN, get_preset
+from ..data.loaders import RoomAndLevel, pairs_dls, without
+from ..models.cascade import CARGAN
+from ..models.preset import get_preset
 from ..models.classifier import AudioClassifier, ImageClassifier, SoundEncoder, classifier_learner, encoder_learner
 from .callbacks import EMA, LossParts, SampleGrid
 from .checkpoints import Checkpoint, RunLog, StopSignals, latest_state, reseed, write_state

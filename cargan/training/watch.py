@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from ..core import write_whole
 from ..models.attention import SelfAttention
-from ..models.cascade import CARGAN, Preset, Stages
+from ..models.cascade import CARGAN, Stages
+from ..models.preset import Preset
 
 # %% ../../nbs/workshop/training/watch.ipynb #b89b0a54
 def d_scale(
