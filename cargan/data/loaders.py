@@ -8,6 +8,7 @@ __all__ = ['ToLMS', 'ToUnit', 'RoomAndLevel', 'Jitter', 'LMSBlock', 'PictureBloc
 
 # %% ../../nbs/workshop/data/loaders.ipynb #981a6607
 import random
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
@@ -74,16 +75,23 @@ class Jitter(Transform):
     "Training only: pictures enlarged by 286/256 and cropped at random (published code)"
     order, split_idx = 30, 0
     def __init__(self,
-        seed:int=0 # of the draws
-    ): self.rng = torch.Generator().manual_seed(seed)
+        seed:int=0, # of the draws
+        once:bool=False # the same crop for a picture in each epoch (published code)
+    ): self.rng, self.seed, self.once = torch.Generator().manual_seed(seed), seed, once
 
     def encodes(self,
         x:TensorImage # [B, 3, S, S] in [-1, 1]
     )->TensorImage:
         s, x = x.shape[-1], x.as_subclass(torch.Tensor)
         big = F.interpolate(x, scale_factor=286/256, mode='bilinear')
-        at = torch.randint(0, big.shape[-1] - s + 1, (len(x), 2), generator=self.rng).tolist()
+        n = big.shape[-1] - s + 1
+        if self.once: at = [_crop_of(t, self.seed, n) for t in x]
+        else: at = torch.randint(0, n, (len(x), 2), generator=self.rng).tolist()
         return TensorImage(torch.stack([b[:, i:i+s, j:j+s] for b, (i, j) in zip(big, at)]))
+
+def _crop_of(image, seed, n): # row and column below n, the same for the same picture
+    drawn = torch.Generator().manual_seed(zlib.crc32(image.cpu().numpy().tobytes(), seed))
+    return torch.randint(0, n, (2,), generator=drawn).tolist()
 
 # %% ../../nbs/workshop/data/loaders.ipynb #a41577b6
 def LMSBlock(
@@ -98,13 +106,13 @@ def LMSBlock(
 
 def PictureBlock(
     size:int=64, # of the square, in pixels
-    jitter:bool=True, # random crops in training?
+    jitter:bool|str=True, # random crops in training? 'once': the same in each epoch
     seed:int=0, # of the crops
     cache:bool=True, # keep in memory what was read?
     pairs:Sequence[Pair]=() # all of them, to count the unreadable ones; see `ReadImage`
 )->TransformBlock: # batches are `TensorImage` [B, 3, size, size] in [-1, 1]
     "A picture, for a `DataBlock`: of a `Pair`, or a file's path"
-    crop = [Jitter(seed)] if jitter else []
+    crop = [Jitter(seed, jitter == 'once')] if jitter else []
     return TransformBlock(type_tfms=[ReadImage(size, pairs, cache)], batch_tfms=[ToUnit(), *crop])
 
 # %% ../../nbs/workshop/data/loaders.ipynb #39e9a9a7
@@ -134,6 +142,20 @@ class PairDL(TfmdDL):
         if not spec: return
         wave = LMS(spec).inverse(lms[:1].as_subclass(torch.Tensor))[0]
         display(Audio(wave.numpy(), rate=spec.sample_rate))
+
+    def show_results(self,
+        b:tuple, # (lms, label, image) batch
+        out:torch.Tensor, # [B, 3, S, S] in [-1, 1], the painted pictures
+        max_n:int=6, # pairs to show
+        **kwargs:Any # for fastai, not used
+    )->None:
+        "Spectrogram, painted picture and real picture of some pairs"
+        import matplotlib.pyplot as plt
+        lms, label, image, out = [t[:max_n].detach().cpu() for t in (*b, out)]
+        _, axs = plt.subplots(3, len(lms), figsize=(1.7*len(lms), 5.2), squeeze=False)
+        for (top, middle, low), x, y, made, real in zip(axs.T, lms, label, out, image):
+            _show_pair(top, middle, x, self.vocab[y], made)
+            _show_pair(top, low, x, self.vocab[y], real)
 
 # %% ../../nbs/workshop/data/loaders.ipynb #5ebed3e9
 class StoreDL(PairDL):
@@ -215,7 +237,7 @@ def pairs_dls(
     bs:int=32, # pairs a batch
     seed:int=0, # of order and augmentation
     augment:bool=True, # other levels, tilts and noises in training?
-    jitter:bool=True, # random crops of the pictures in training?
+    jitter:bool|str=True, # random crops in training? 'once': the same in each epoch
     cache:str|bool|None='memory', # keep what was read: 'memory', 'disk', 'device', or None: nowhere
     device:Any=None, # where the batches go; fastai's default if not given
     cache_dir:str|Path|None=None, # folder of the stores; see `cache_folder`

@@ -8,119 +8,139 @@ __all__ = ['RunError', 'write_state', 'read_state', 'latest_state', 'get_randomn
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #123fce60
 import hashlib
-import json
-import os
+import io
+import pickle
 import random
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.progress import CSVLogger
+from fastai.callback.training import GradientAccumulation
+from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import num_distrib, rank_distrib, set_seed
 from fastcore.basics import patch
 from fastcore.foundation import L
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 
-from ..core import CarganError, write_whole
-from .learner import CARGANLearner
+from ..core import CarganError, log, write_whole
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #f9b3e21b
 class RunError(CarganError):
     "What ends a run; keeps its own words where fastai rewrites an exception's"
-    def __init__(self, text): self.text = text; super().__init__(text)
+    def __init__(self,
+        text:str # the line
+    ):
+        super().__init__(text)
+        self.text = text
     def __str__(self): return self.text
 
-def _split(state, tensors, at=''): # takes the tensors out
+def _bare(state, at='', odd=None): # plain tensors, numbers, texts; the names of what is not finite
+    odd = [] if odd is None else odd
     if isinstance(state, torch.Tensor):
-        tensors[at] = state.detach().as_subclass(torch.Tensor).cpu().contiguous()
-        return {'tensor': at}
-    if isinstance(state, dict): return {str(k): _split(v, tensors, f'{at}.{k}' if at else str(k)) for k, v in state.items()}
-    if isinstance(state, (list, tuple, L)): return [_split(v, tensors, f'{at}.{i}') for i, v in enumerate(state)]
-    return state.item() if isinstance(state, np.generic) else state
-
-def _join(text, tensors): # puts them back
-    return json.loads(text, object_hook=lambda d: tensors[d['tensor']] if set(d) == {'tensor'} else d)
+        state = state.detach().as_subclass(torch.Tensor).cpu()
+        if state.is_floating_point() and not state.isfinite().all(): odd.append(at)
+    elif isinstance(state, dict): state = {k: _bare(v, f'{at}.{k}', odd)[0] for k, v in state.items()}
+    elif isinstance(state, (list, tuple, L)):
+        state = [_bare(v, f'{at}.{i}', odd)[0] for i, v in enumerate(state)]
+    elif isinstance(state, np.generic): state = state.item()
+    return state, odd
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #aac0b9ef
 def write_state(
-    folder, # where to
+    folder:str|Path, # where to
     stem:str, # the start of its name; the hash of its bytes follows
-    state:dict # tensors, numbers, texts, in dicts and lists
-)->Path: # `folder/stem-<16 digits of SHA-256>.safetensors`
+    state:dict[str, Any] # tensors, numbers, texts, in dicts and lists
+)->Path: # `folder/stem-<16 digits of SHA-256>.pt`
     "Write a state. Raises `RunError`, before anything is written, on a tensor that is not finite"
-    text = _split(state, tensors := {})
-    odd = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
-    if odd: raise RunError(f"{odd[0]} is not finite ({len(odd) - 1} other tensors neither)")
-    data = to_bytes(tensors, metadata={'state': json.dumps(text)})
-    return write_whole(Path(folder)/f'{stem}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors', data, sync=True)
+    bare, odd = _bare(state)
+    if odd: raise RunError(f"{odd[0][1:]} is not finite ({len(odd) - 1} other tensors neither)")
+    torch.save(bare, buffer := io.BytesIO())
+    data = buffer.getvalue()
+    name = f'{stem}-{hashlib.sha256(data).hexdigest()[:16]}.pt'
+    return write_whole(Path(folder)/name, data, sync=True)
 
 def read_state(
-    path # a file of `write_state`
-)->dict: # the state, tensors on the CPU
+    path:str|Path # a file of `write_state`
+)->dict[str, Any]: # the state, tensors on the CPU
     "Read a state. Raises `RunError` where the file is damaged or cannot be read"
     path = Path(path)
     try:
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest()[:16] != path.stem[-16:]: raise ValueError("its bytes do not fit its name")
-        header = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])
-        return _join(header['__metadata__']['state'], from_bytes(data))
-    except (OSError, ValueError, KeyError, SafetensorError) as e: raise RunError(f"{path}: damaged ({e})") from e
+        if hashlib.sha256(data).hexdigest()[:16] != path.stem[-16:]:
+            raise ValueError("its bytes do not fit its name")
+        return torch.load(io.BytesIO(data), weights_only=True)
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as e:
+        raise RunError(f"{path}: damaged ({e})") from e
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #4add2002
 def latest_state(
-    folder, # of states
+    folder:str|Path, # of states
     stem:str='' # how their names start; they sort by age
-)->dict|None: # None if there is none
-    "The newest intact state; says on standard error which ones are damaged. Raises `RunError` if all are"
-    paths = sorted(Path(folder).glob(f'{stem}*-*.safetensors'), reverse=True)
+)->dict[str, Any]|None: # None if there is none
+    "The newest intact state; logs which ones are damaged. Raises `RunError` if all are"
     damaged = []
-    for path in paths:
+    for path in sorted(Path(folder).glob(f'{stem}*-*.pt'), reverse=True):
         try: state = read_state(path)
-        except RunError: damaged.append(path); continue
+        except RunError:
+            damaged.append(path)
+            continue
         for p in damaged:
-            print(f"cargan: {p} is damaged; going back to {path.name}", file=sys.stderr, flush=True)
+            log.warning("%s is damaged; going back to %s", p, path.name)
             if rank_distrib() == 0: p.unlink(missing_ok=True)
         return state
-    if damaged: raise RunError(f"{damaged[0]}: damaged, and no other is intact; remove {Path(folder)} to begin its part of the run again")
+    if damaged: raise RunError(f"{damaged[0]}: damaged, and no other is intact; remove "
+                               f"{Path(folder)} to begin its part of the run again")
+    return None
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #411b4058
 def _drawing(dl): # the transforms that draw
     return [t for t in dl.after_batch.fs if isinstance(getattr(t, 'rng', None), torch.Generator)]
 
 def get_randomness(
-    dl=None # a training loader, to keep its generators too
-)->dict:
-    "The state of every random generator; asking changes nothing"
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    dl:TfmdDL|None=None # a training loader, to keep its generators too
+)->dict[str, Any]:
+    "The state of every random generator of this process; asking changes nothing"
     numpy = [v.tolist() if isinstance(v, np.ndarray) else v for v in np.random.get_state()]
-    state = dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state(), cuda=cuda)
-    return state if dl is None else {**state, 'loader': dl.rng.getstate(), 'transforms': [t.rng.get_state() for t in _drawing(dl)]}
+    state = dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state())
+    if torch.cuda.is_initialized(): state['cuda'] = torch.cuda.get_rng_state()
+    if dl is None: return state
+    return {**state, 'loader': dl.rng.getstate(),
+            'transforms': [t.rng.get_state() for t in _drawing(dl)]}
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #586e5483
+def _python(s): return s[0], tuple(s[1]), s[2] # a state of Python's generator, after lists were made
+
 def set_randomness(
-    state:dict, # of `get_randomness`, also one that was written and read
-    dl=None # a training loader, to set its generators too
+    state:dict[str, Any], # of `get_randomness`, also one that was written and read
+    dl:TfmdDL|None=None # a training loader, to set its generators too
 ):
     "Put the random generators back"
-    python = lambda s: (s[0], tuple(s[1]), s[2])
-    random.setstate(python(state['python']))
+    random.setstate(_python(state['python']))
     np.random.set_state(tuple(state['numpy']))
     torch.set_rng_state(state['torch'])
-    if len(state['cuda']) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(state['cuda'])
+    if 'cuda' in state and torch.cuda.is_available(): torch.cuda.set_rng_state(state['cuda'])
     if dl is None: return
-    dl.rng.setstate(python(state['loader']))
+    dl.rng.setstate(_python(state['loader']))
     for t, s in zip(_drawing(dl), state['transforms']): t.rng.set_state(s)
+
+# %% ../../nbs/workshop/training/checkpoints.ipynb #bf46b631
+def _of_all(state): # of all processes, by rank
+    if num_distrib() <= 1: return [state]
+    dist.all_gather_object(states := [None]*num_distrib(), state)
+    return states
+
+def _own(states): # this process's; the first one's, where there were fewer processes
+    return states[rank_distrib() if rank_distrib() < len(states) else 0]
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #b410efbd
 def reseed(
-    dls, # `DataLoaders` of `pairs_dls`
+    dls:DataLoaders, # of `pairs_dls`
     seed:int # of everything
 ):
     "Every random generator as at the start of a run with `seed`"
@@ -128,47 +148,40 @@ def reseed(
     dls.train.rng = random.Random(seed)
     for t in _drawing(dls.train): t.rng.manual_seed(seed)
 
-# %% ../../nbs/workshop/training/checkpoints.ipynb #fe666b15
-@patch
-def _do_fit(self:CARGANLearner):
-    "fastai's loop over the epochs, begun at `first_epoch`"
-    for self.epoch in range(getattr(self, 'first_epoch', 0), self.n_epoch):
-        self._with_events(self._do_epoch, 'epoch', CancelEpochException)
-
 # %% ../../nbs/workshop/training/checkpoints.ipynb #73d0ae78
 def _get_recorder(r):
-    stack = lambda ts: torch.stack([t.detach().as_subclass(torch.Tensor).cpu() for t in ts]) if ts else torch.zeros(0)
-    return dict(lrs=torch.tensor(r.lrs, dtype=torch.float64), losses=stack(r.losses), iters=r.iters, values=r.values,
-                smooth=r.smooth_loss.val, count=r.smooth_loss.count)
+    losses = [t.detach().as_subclass(torch.Tensor).cpu() for t in r.losses]
+    return dict(lrs=r.lrs, losses=torch.stack(losses) if losses else torch.zeros(0), iters=r.iters,
+                values=r.values, smooth=r.smooth_loss.val, count=r.smooth_loss.count)
 
 def _set_recorder(r, s):
-    r.lrs, r.losses, r.iters, r.values = s['lrs'].tolist(), list(s['losses']), s['iters'], [L(v) for v in s['values']]
+    r.lrs, r.losses, r.iters = list(s['lrs']), list(s['losses']), list(s['iters'])
+    r.values = [L(v) for v in s['values']]
     r.smooth_loss.val, r.smooth_loss.count = s['smooth'], s['count']
-
-def _set_opt(opt, moments): # as PyTorch would, but each moment laid out in memory like its weight
-    opt.load_state_dict({**opt.state_dict(), 'state': {int(i): s for i, s in moments.items()}})
-    for p, s in opt.opt.state.items():
-        for k in set(s) - {'step'}: s[k] = torch.empty_like(p).copy_(s[k]).detach()
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #8fbd58ca
 class Checkpoint(Callback):
-    "Saves the state after each epoch and every few minutes, and goes on from the newest. Raises `RunError` on what is not finite"
+    "Saves after each epoch and every few minutes; goes on from the newest. Raises `RunError` on NaN"
     order = 100 # last
     def __init__(self,
-        folder, # where the checkpoints go
+        folder:str|Path, # where the checkpoints go
         resume:bool=False, # go on from the newest in `folder`, if there is one
         minutes:float=10, # between two in the middle of an epoch
         keep:int=2, # how many, besides the best by validation L1
         key:str='', # of the run's configuration; a checkpoint of another one is refused
-        stop=None # a `StopSignals`
+        stop:'StopSignals|None'=None # a wish to stop
     ):
-        self.folder, self.resume, self.minutes, self.keep, self.key, self.stop = Path(folder), resume, minutes, keep, key, stop
+        self.folder, self.resume, self.minutes = Path(folder), resume, minutes
+        self.keep, self.key, self.stop = keep, key, stop
         self.best = self.waiting = self.bad = None
 
-    def saved(self): # their paths, oldest first
-        return sorted(self.folder.glob('epoch*.safetensors'))
+    def saved(self)->list[Path]: # the checkpoints, oldest first
+        return sorted(self.folder.glob('epoch*.pt'))
+
     def _others(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
     def _stopping(self): return self.stop is not None and self.stop.asked
+    def _gathering(self): # are there gradients of pieces that have not been stepped yet?
+        return any(cb.count for cb in self.learn.cbs if isinstance(cb, GradientAccumulation))
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #5cca9277
 @patch
@@ -178,81 +191,121 @@ def save(self:Checkpoint,
 ):
     "Write a checkpoint and remove the ones that are no longer needed"
     self.look()
-    skip = 'cargan.c.', 'cargan.audio.' # they never change
-    state = dict(key=self.key, epoch=epoch, batch=batch, train_iter=self.train_iter, pct_train=self.pct_train, best=self.best,
-        start=self.begun if batch else get_randomness(self.dls.train), now=get_randomness(),
-        model={k: v for k, v in self.model.state_dict().items() if not k.startswith(skip)}, opt=self.opt.state_dict()['state'],
-        recorder=_get_recorder(self.recorder), callbacks={k: cb.state_dict() for k, cb in self._others().items()})
+    now = _of_all(get_randomness())
+    start = self.begun if batch else _of_all(get_randomness(self.dls.train))
     if rank_distrib() == 0:
-        try: write_state(self.folder, f'epoch{epoch:04}-batch{batch:06}', state)
-        except (OSError, RunError) as e: raise self._end(getattr(e, 'strerror', None) or str(e)) from e
-        keep = [p for p in self.saved() if not (self.best and p.name.startswith(self.best[1]))][-self.keep:]
-        for p in self.saved():
-            if p not in keep and not (self.best and p.name.startswith(self.best[1])): p.unlink(missing_ok=True)
+        try: write_state(self.folder, f'epoch{epoch:04}-batch{batch:06}',
+                         self._state(epoch, batch, start, now))
+        except (OSError, RunError) as e:
+            raise self._end(getattr(e, 'strerror', None) or str(e)) from e
+        self._tidy()
     self.clock = time.monotonic()
+
+@patch
+def _state(self:Checkpoint, epoch, batch, start, now):
+    fixed = 'cargan.c.', 'cargan.audio.' # they never change
+    model = {k: v for k, v in self.model.state_dict().items() if not k.startswith(fixed)}
+    return dict(key=self.key, epoch=epoch, batch=batch, train_iter=self.train_iter,
+                pct_train=self.pct_train, best=self.best, seconds=self.seconds, start=start, now=now,
+                model=model, opt=self.opt.state_dict(), recorder=_get_recorder(self.recorder),
+                callbacks={k: cb.state_dict() for k, cb in self._others().items()})
+
+@patch
+def _tidy(self:Checkpoint):
+    best = [p for p in self.saved() if self.best and p.name.startswith(self.best[1])]
+    others = [p for p in self.saved() if p not in best]
+    for p in others[:-self.keep]: p.unlink(missing_ok=True)
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #45b4b2a1
 @patch
 def look(self:Checkpoint):
     "Raise `RunError` if a loss part has been NaN or infinite"
     if self.bad is None or not self.bad.any(): return
-    parts = ', '.join(k for k, b in zip(self.learn.parts, self.bad.tolist()) if b)
-    raise self._end(f"the loss {parts} is not finite; a lower learning rate (lr_g, lr_d) may help, in a new run")
+    parts = self.learn.discriminator_step.parts
+    odd = ', '.join(k for k, b in zip(parts, self.bad.tolist()) if b)
+    raise self._end(f"the loss {odd} is not finite; a lower learning rate (lr_g, lr_d) may help, "
+                    f"in a new run")
 
 @patch
 def _end(self:Checkpoint, why):
-    last = f"the last good checkpoint is {self.saved()[-1]}" if self.saved() else "there is no checkpoint yet"
+    last = f"the last good checkpoint is {self.saved()[-1]}" if self.saved() else (
+        "there is no checkpoint yet")
     return RunError(f"epoch {self.epoch}, batch {self.iter}: {why}; {last}")
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #be26030d
 @patch
 def after_batch(self:Checkpoint):
+    "Watch the losses; save when it is time; end when asked to"
     if not self.training: return
-    bad = ~torch.stack([v.detach().float() for v in self.learn.parts.values()]).isfinite()
+    parts = self.learn.discriminator_step.parts
+    bad = ~torch.stack([v.detach().float() for v in parts.values()]).isfinite()
     self.bad = bad if self.bad is None else self.bad | bad
     if self.iter % 20 == 19: self.look()
-    if self._stopping() or time.monotonic() - self.clock >= 60*self.minutes: self.save(self.epoch, self.iter + 1)
+    if self._gathering(): return # gradients that wait for their step are in no checkpoint
+    late = time.monotonic() - self.clock >= 60*self.minutes
+    if self._stopping() or late: self.save(self.epoch, self.iter + 1)
     if self._stopping(): raise CancelFitException
 
 @patch
 def after_epoch(self:Checkpoint):
+    "Save; end when asked to"
+    if self.epoch < self.first: return # it was only told again
+    self.seconds.append(time.time() - self.recorder.start_epoch)
     l1 = dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1])).get('final_l1')
-    if l1 is not None and (self.best is None or l1 < self.best[0]): self.best = [l1, f'epoch{self.epoch + 1:04}-batch000000']
+    if l1 is not None and (self.best is None or l1 < self.best[0]):
+        self.best = [l1, f'epoch{self.epoch + 1:04}-batch000000']
     self.save(self.epoch + 1, 0)
     if self._stopping(): raise CancelFitException
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #2c0fadbf
 @patch
 def before_fit(self:Checkpoint):
-    self.learn.first_epoch, self.waiting, self.bad, self.clock = 0, None, None, time.monotonic()
+    "Read the newest checkpoint, if the run goes on"
+    self.first, self.waiting, self.bad, self.seconds = 0, None, None, []
+    self.clock = time.monotonic()
     state = latest_state(self.folder, 'epoch') if self.resume else None
     if state is None: return
-    if state['key'] != self.key: raise RunError(f"{self.folder}: its checkpoints are of another run; give this one another folder")
-    self.learn.first_epoch, self.waiting = state['epoch'], state
-    if not state['batch']: self._restore(state)
-    if bar := getattr(getattr(self.learn, 'progress', None), 'mbar', None): bar.update(0) # fastprogress wants to see 0 first
+    if state['key'] != self.key:
+        raise RunError(f"{self.folder}: its checkpoints are of another run; give this one another "
+                       f"folder")
+    self.first, self.waiting = state['epoch'], state
+
+@patch
+def before_epoch(self:Checkpoint):
+    "Skip what is done"
+    if self.epoch < self.first: raise CancelEpochException
+    if self.waiting and not self.waiting['batch']: self._restore(self.waiting)
+
+@patch
+def after_cancel_epoch(self:Checkpoint):
+    "The row of an epoch that is skipped, as it was"
+    if self.epoch >= self.first: return
+    self.recorder.log = L([self.epoch, *self.waiting['recorder']['values'][self.epoch]])
+    self.recorder.start_epoch = time.time() - self.waiting['seconds'][self.epoch]
 
 @patch
 def _restore(self:Checkpoint, s):
     self.model.load_state_dict({**self.model.state_dict(), **s['model']})
-    _set_opt(self.opt, s['opt'])
+    self.opt.load_state_dict(s['opt'])
     _set_recorder(self.recorder, s['recorder'])
     for k, cb in self._others().items(): cb.load_state_dict(s['callbacks'][k])
-    self.best, self.learn.train_iter, self.learn.pct_train = s['best'], s['train_iter'], s['pct_train']
+    self.best, self.seconds = s['best'], list(s['seconds'])
+    self.learn.train_iter, self.learn.pct_train = s['train_iter'], s['pct_train']
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #033b12f6
 @patch
 def before_train(self:Checkpoint):
+    "Put back the random generators, and what the middle of an epoch needs"
     s, self.waiting = self.waiting, None
     if s and s['batch']: self._restore(s)
-    if s: set_randomness(s['start'], self.dls.train)
-    self.begun = get_randomness(self.dls.train)
+    if s: set_randomness(_own(s['start']), self.dls.train)
+    self.begun = _of_all(get_randomness(self.dls.train))
     if not (s and s['batch']): return
     def one_batch(i, b):
         if i < s['batch']: return
         self._awake()
         self.learn.one_batch(i, b)
-    self.now, self.learn.one_batch = s['now'], one_batch
+    self.now, self.learn.one_batch = _own(s['now']), one_batch
 
 @patch
 def _awake(self:Checkpoint): # back to the learner's own `one_batch`
@@ -261,34 +314,32 @@ def _awake(self:Checkpoint): # back to the learner's own `one_batch`
     set_randomness(self.now)
 
 @patch
-def after_train(self:Checkpoint): self._awake() # if all batches were done
-@patch
-def after_fit(self:Checkpoint): self.learn.first_epoch = 0
+def after_train(self:Checkpoint):
+    "If all batches were done"
+    self._awake()
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #cb35c1ef
 class RunLog(CSVLogger):
-    "fastai's `CSVLogger` for a run that may be resumed"
+    "fastai's `CSVLogger`, which makes its folder"
     def before_fit(self):
-        self.rows = []
+        "Make the folder, begin the file"
         (self.path/self.fname).parent.mkdir(parents=True, exist_ok=True)
         super().before_fit()
-    def _write_line(self, log): self.rows.append([str(v) for v in log]); super()._write_line(log)
-    def state_dict(self): return dict(rows=self.rows)
-    def load_state_dict(self, state):
-        for row in state['rows']: self._write_line(row)
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #58762c5c
 class StopSignals:
-    "While in this context SIGINT and SIGTERM are wishes to stop, and the second is a `KeyboardInterrupt`"
-    def __enter__(self):
+    "A context in which SIGINT and SIGTERM are wishes to stop; the second is a `KeyboardInterrupt`"
+    def __enter__(self)->'StopSignals':
         self.wished = self.asked = None # the signal that came; and when all processes know of one
         self.old = {}
         if threading.current_thread() is threading.main_thread(): # others may not set handlers
             self.old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
+
     def _ask(self, signum, frame):
         if self.wished: raise KeyboardInterrupt
         self.wished = signum
         if num_distrib() <= 1: self.asked = signum
+
     def __exit__(self, *_):
         for s, handler in self.old.items(): signal.signal(s, handler or signal.SIG_DFL)
