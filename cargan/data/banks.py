@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GAP', 'find_banks', 'recorded', 'play', 'colour', 'room_tone']
 
-# %% ../../nbs/workshop/data/banks.ipynb #0d747756
+# %% ../../nbs/workshop/data/banks.ipynb #1374375a
 import os
 import re
 from functools import lru_cache
@@ -21,7 +21,7 @@ from .instruments import INSTRUMENTS
 from .music import PERFORMERS, Part, Voice
 from .pairs import RATE, SUB_URMP_LABELS
 
-# %% ../../nbs/workshop/data/banks.ipynb #f766677e
+# %% ../../nbs/workshop/data/banks.ipynb #a81506b7
 _NEEDS = "making sounds needs pretty_midi and midirenderer: pip install pretty_midi midirenderer"
 
 def find_banks(
@@ -46,7 +46,7 @@ def _inside(path): # the banks in a folder that is none itself
     if not path.is_dir() or recorded(path): return []
     return [b for b in sorted(path.iterdir()) if b.suffix == '.sf2' or recorded(b)]
 
-# %% ../../nbs/workshop/data/banks.ipynb #2ccbf068
+# %% ../../nbs/workshop/data/banks.ipynb #6a44c6ec
 def recorded(
     bank:Path # a folder or a file
 )->list[str]: # labels; none for an .sf2 file
@@ -54,7 +54,7 @@ def recorded(
     if not bank.is_dir(): return []
     return [l for l in INSTRUMENTS if (bank/l).is_dir() and _recorded_notes(str(bank/l))]
 
-# %% ../../nbs/workshop/data/banks.ipynb #c404dc9a
+# %% ../../nbs/workshop/data/banks.ipynb #f4929954
 def _check_bank(path):
     if recorded(path): return
     if not path.is_file():
@@ -66,7 +66,7 @@ def _check_bank(path):
     if size < 8 + int.from_bytes(head[4:8], 'little'):
         raise CarganError(f"{path}: cut off ({size} bytes are there); fetch it again")
 
-# %% ../../nbs/workshop/data/banks.ipynb #ad506b55
+# %% ../../nbs/workshop/data/banks.ipynb #4a404048
 GAP = 1.5 # seconds before each recording that is played in one go: time for the last echo
 
 def _to_midi(parts): # the parts one after the other, each in a channel of its own
@@ -87,7 +87,7 @@ def _to_midi(parts): # the parts one after the other, each in a channel of its o
 def _bend(part, times): # cents
     return part.cents + part.vibrato[1]*np.sin(2*np.pi*part.vibrato[0]*times)
 
-# %% ../../nbs/workshop/data/banks.ipynb #5ee7d83b
+# %% ../../nbs/workshop/data/banks.ipynb #96e9912d
 @lru_cache(maxsize=1) # sessions come bank by bank, and a bank can be half a gigabyte
 def _bank_bytes(path): return Path(path).read_bytes()
 
@@ -120,7 +120,7 @@ def _resample(wave, rate):
     from scipy.signal import resample_poly
     return wave if rate == RATE else resample_poly(wave, RATE//100, rate//100)
 
-# %% ../../nbs/workshop/data/banks.ipynb #945d8cd8
+# %% ../../nbs/workshop/data/banks.ipynb #625858d3
 _NOTES = {n: i for i, n in enumerate('C Cs D Ds E F Fs G Gs A As B'.split())}
 
 @lru_cache(maxsize=16)
@@ -146,7 +146,7 @@ def _play_recorded(part, bank):
         out[first:first + len(tone)] += tone[:len(out) - first]
     return out[:round(RATE*part.seconds)]
 
-# %% ../../nbs/workshop/data/banks.ipynb #e34b41e2
+# %% ../../nbs/workshop/data/banks.ipynb #40707248
 def colour(
     wave:np.ndarray, # [n] mono, at 44.1 kHz
     voice:Voice, # whose equaliser and room
@@ -165,7 +165,7 @@ def colour(
     out *= np.sqrt((wave**2).mean()/max((out**2).mean(), 1e-12)) # as loud as it was played
     return np.clip(out + 10**(-72/20)*rng.standard_normal(len(wave)), -1, 1)
 
-# %% ../../nbs/workshop/data/banks.ipynb #f34430e7
+# %% ../../nbs/workshop/data/banks.ipynb #377b889a
 def room_tone(
     n:int, # samples
     label:str, # the instrument
