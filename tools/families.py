@@ -1,13 +1,16 @@
-"""How well does the ear name instruments from a family of sound banks that it never heard? Leave each family out in turn.
+"""Does the audio classifier name instruments from a family of sound banks that it never heard?
 
-    python tools/banks.py BANKS; python tools/recordings.py REAL; CARGAN_SOUNDFONTS=BANKS python tools/families.py --real REAL
+    python tools/banks.py BANKS
+    python tools/recordings.py REAL
+    CARGAN_SOUNDFONTS=BANKS python tools/families.py --real REAL
 
-Classifier, augmentation, average and the shape of the schedule are those of `cargan-train`, with fewer epochs. Judged are half seconds (silence left out), and whole
-recordings, whose half seconds vote. The last row: an ear that heard all families, on the files in --real (`<label>*.ogg`).
+Each family is left out in turn. Classifier, augmentation, average and the shape of the schedule are
+those of `cargan-train`, with fewer epochs. Judged are half seconds (silence left out), and whole
+recordings, whose half seconds vote. The last row: a classifier that heard all families, on the
+files in --real (`<label>*.ogg`).
 """
 import argparse
 import csv
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +21,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.torch_core import set_seed
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from cargan.data.audio import LMS, LMSSpec, cut_windows, load_audio, loudness
 from cargan.data.loaders import RoomAndLevel
@@ -29,7 +32,7 @@ from cargan.models.classifier import AudioClassifier, classifier_learner
 from cargan.training.callbacks import EMA
 
 SPEC = LMSSpec()
-FAMILIES = {'TimGM6mb.sf2': 'TimGM6mb', **{k: v[0] for k, v in BANKS.items()}}
+FAMILIES = {'TimGM6mb.sf2': 'TimGM6mb', **{bank.file: bank.family for bank in BANKS}}
 
 
 class Hear(Callback):
@@ -43,29 +46,40 @@ class Hear(Callback):
         self.learn.yb = (self.yb[0],)
 
 
-def load(data):
-    "Samples [N, n] int16, labels, families, recordings and the training flag of all windows that sound"
-    rows = {r['stem']: r for r in csv.DictReader(open(data/'pairs.csv', encoding='utf-8'))}
-    pairs = [p for p in find_pairs(data) if rows[p.sound.stem]['silent'] == '0']
-    labels = sorted({p.label for p in pairs})
-    waves = torch.stack([cut_windows(load_audio(p.sound, SPEC.sample_rate), SPEC)[0] for p in pairs])
-    family = [FAMILIES.get(rows[p.sound.stem]['bank'], rows[p.sound.stem]['bank']) for p in pairs]
-    return (waves.clamp(-1, 1)*32767).short(), torch.tensor([labels.index(p.label) for p in pairs]), family, [p.recording for p in pairs], \
-        torch.tensor([p.split == 'train' for p in pairs]), labels
+class Windows:
+    "All training and test windows of a data set that sound"
+    def __init__(self, data):
+        with open(data/'pairs.csv', encoding='utf-8') as f:
+            rows = {r['stem']: r for r in csv.DictReader(f)}
+        pairs = [p for p in find_pairs(data)
+                 if p.split != 'valid' and rows[p.sound.stem]['silent'] == '0']
+        banks = [rows[p.sound.stem]['bank'] for p in pairs]
+        waves = [cut_windows(load_audio(p.sound, SPEC.sample_rate), SPEC)[0] for p in pairs]
+        self.labels = sorted({p.label for p in pairs})
+        self.waves = (torch.stack(waves).clamp(-1, 1)*32767).short() # [N, n]
+        self.y = torch.tensor([self.labels.index(p.label) for p in pairs])
+        self.family = [FAMILIES.get(bank, bank) for bank in banks]
+        self.recording = [p.recording for p in pairs]
+        self.train = torch.tensor([p.split == 'train' for p in pairs])
 
 
-def train_ear(waves, y, epochs, seed, n_labels):
-    "An audio classifier in `eval` mode, trained as `cargan-train` trains it"
+def train_classifier(windows, chosen, epochs, seed):
+    "An audio classifier in `eval` mode, trained on the chosen windows as `cargan-train` trains it"
     set_seed(seed)
-    ds = TensorDataset(waves, y)
-    dl = DataLoader(ds, bs=64, shuffle=True, drop_last=True)
-    learn = classifier_learner(DataLoaders(dl, DataLoader(torch.utils.data.Subset(ds, range(64)), bs=64)), AudioClassifier(n_labels), cbs=[Hear(), EMA(.99)])
+    ds = TensorDataset(windows.waves[chosen], windows.y[chosen])
+    dls = DataLoaders(DataLoader(ds, bs=64, shuffle=True, drop_last=True),
+                      DataLoader(Subset(ds, range(64)), bs=64))
+    model = AudioClassifier(len(windows.labels))
+    learn = classifier_learner(dls, model, cbs=[Hear(), EMA(.99)])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, 3e-3)
     return learn.model.eval()
 
 
 @torch.no_grad()
-def logs(ear, waves): return torch.cat([ear(LMS(SPEC)(w.float()/32767)).log_softmax(1) for w in waves.split(256)])
+def logs(classifier, waves):
+    "Logarithms of the probabilities, [N, labels]"
+    return torch.cat([classifier(LMS(SPEC)(w.float()/32767)).log_softmax(1)
+                      for w in waves.split(256)])
 
 
 def votes(said, y, recordings):
@@ -75,12 +89,45 @@ def votes(said, y, recordings):
     return sum(int(torch.stack(ls).sum(0).argmax()) == t for (_, t), ls in of.items()), len(of)
 
 
+def judged(name, said, y, recordings):
+    "A row of the table, which is printed, too"
+    right, (whole, n) = int((said.argmax(1) == y).sum()), votes(said, y, recordings)
+    print(f'| {name} | {right} of {len(y)} | {right/len(y):.1%} | {whole} of {n} | {whole/n:.0%} |',
+          flush=True)
+    return dict(family=name, windows=len(y), right=right, accuracy=round(right/len(y), 4),
+                recordings=n, recordings_right=whole)
+
+
+def without_family(windows, family, epochs, seed):
+    "A row: a classifier that never heard the family, on the family"
+    out = torch.tensor([f == family for f in windows.family])
+    classifier = train_classifier(windows, windows.train & ~out, epochs, seed)
+    recordings = [r for r, o in zip(windows.recording, out) if o]
+    return judged(family, logs(classifier, windows.waves[out]), windows.y[out], recordings)
+
+
+def on_recordings(windows, folder, epochs, seed):
+    "A row: a classifier that heard all families, on files named by their label"
+    classifier = train_classifier(windows, windows.train, epochs, seed)
+    waves, y, names = [], [], []
+    for p in sorted(folder.glob('*.ogg')):
+        cut = cut_windows(load_audio(p), SPEC)
+        cut = cut[loudness(cut) > -45]
+        waves.append((cut*32767).short())
+        y += [next(k for k, l in enumerate(windows.labels) if p.stem.startswith(l))]*len(cut)
+        names += [p.name]*len(cut)
+    said = logs(classifier, torch.cat(waves))
+    return judged('none: on real recordings', said, torch.tensor(y), names)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--pairs', type=int, default=9360)
     parser.add_argument('--epochs', type=int, default=4)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--data', type=Path, help='SynthURMP made from all banks; made here if not given')
+    parser.add_argument('--data', type=Path,
+                        help='SynthURMP made from all banks; made here if not given')
     parser.add_argument('--only', nargs='*', help='families to leave out; all in turn if not given')
     parser.add_argument('--real', type=Path, help='a folder of recordings, <label>*.ogg')
     parser.add_argument('--json', default='', help='write the numbers here')
@@ -88,25 +135,15 @@ def main():
     no_bar_into_files()
     data = args.data or Path(tempfile.mkdtemp())/'synth'
     if not data.exists(): synth_urmp(data, pairs=args.pairs, size=8, seed=args.seed)
-    waves, y, family, recordings, train, labels = load(data)
-    rows, start = [], time.time()
-    def row(name, said, y, recordings):
-        right, (whole, n) = int((said.argmax(1) == y).sum()), votes(said, y, recordings)
-        rows.append(dict(family=name, windows=len(y), right=right, accuracy=round(right/len(y), 4), recordings=n, recordings_right=whole))
-        print(f'| {name} | {right} of {len(y)} | {right/len(y):.1%} | {whole} of {n} | {whole/n:.0%} |', flush=True)
+    windows, start = Windows(data), time.time()
     print('| left out | half seconds | | recordings, by vote | |\n|---|---|---|---|---|')
-    for f in args.only if args.only is not None else sorted(set(family)):
-        out = torch.tensor([g == f for g in family])
-        ear = train_ear(waves[train & ~out], y[train & ~out], args.epochs, args.seed, len(labels))
-        row(f, logs(ear, waves[out]), y[out], [r for r, o in zip(recordings, out) if o])
-    if args.real:
-        ear = train_ear(waves[train], y[train], args.epochs, args.seed, len(labels))
-        files = [(p, next(k for k, l in enumerate(labels) if p.stem.startswith(l))) for p in sorted(args.real.glob('*.ogg'))]
-        cut = [(w[loudness(w) > -45], p.name, k) for p, k in files for w in [cut_windows(load_audio(p), SPEC)]]
-        real = torch.cat([(w*32767).short() for w, _, _ in cut])
-        row('none: on real recordings', logs(ear, real), torch.tensor([k for w, _, k in cut for _ in w]), [n for w, n, _ in cut for _ in w])
-    write_json(args.json, dict(command=f'python tools/families.py --pairs {args.pairs} --epochs {args.epochs} --seed {args.seed} --real REAL',
-                               seconds=round(time.time() - start), train_windows=int(train.sum()), rows=rows))
+    families = sorted(set(windows.family)) if args.only is None else args.only
+    rows = [without_family(windows, f, args.epochs, args.seed) for f in families]
+    if args.real: rows.append(on_recordings(windows, args.real, args.epochs, args.seed))
+    options = f'--pairs {args.pairs} --epochs {args.epochs} --seed {args.seed}'
+    write_json(args.json, dict(command=f'python tools/families.py {options} --real REAL',
+                               seconds=round(time.time() - start),
+                               train_windows=int(windows.train.sum()), rows=rows))
 
 
 if __name__ == '__main__': main()
