@@ -7,6 +7,8 @@ __all__ = ['LossParts', 'warm_ema', 'EMA', 'live_notebook', 'SampleGrid']
 
 # %% ../../nbs/workshop/training/callbacks.ipynb #b42174bf
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,69 +19,101 @@ from fastai.learner import ValueMetric
 from fastai.torch_core import rank_distrib
 from IPython import get_ipython
 from IPython.display import display
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .gan import plain
 from .learner import show_stages
 
 # %% ../../nbs/workshop/training/callbacks.ipynb #2781b0e2
 class LossParts(Callback):
-    "Mean of each loss part over an epoch's training batches, as metrics; both losses' parts and the speed beside the progress bar"
+    "Mean of each loss part over an epoch's training batches, as metrics; beside the bar, the speed"
     order = ProgressCallback.order + 1
     names = 'gan', 'cls', 'l1', 'd' # G's three terms (eq. 6, not weighted) and D's loss
+
     def after_create(self):
+        "Add the metrics"
         self.before_train()
-        self.learn.metrics = [*self.learn.metrics, *[ValueMetric(self._mean(k), k) for k in self.names]]
+        means = [ValueMetric(partial(self._mean, k), k) for k in self.names]
+        self.learn.metrics = [*self.learn.metrics, *means]
+
     def before_train(self):
+        "Begin the sums anew"
         self.sums, self.n = dict.fromkeys(self.names, 0.), 0
         self.images, self.since = 0, time.perf_counter()
+
     def after_batch(self):
+        "Add a batch; tell the bar"
         if not self.training: return
-        for k in self.names: self.sums[k] = self.sums[k] + self.learn.parts[k]
+        parts = self.learn.discriminator_step.parts
+        for k in self.names: self.sums[k] = self.sums[k] + parts[k]
         self.n += 1
         self.images += len(self.learn.yb[0])
-        if hasattr(self.learn, 'progress') and self.iter % 20 == 0: self.progress.pbar.comment = self.comment()
-    def comment(self):
+        if hasattr(self.learn, 'progress') and self.iter % 20 == 0:
+            self.progress.pbar.comment = self.comment()
+
+    def comment(self)->str:
         "The parts of both losses in this batch, and images a second since the last look"
-        parts, now = {k: float(v) for k, v in self.learn.parts.items()}, time.perf_counter()
-        g, d = [' '.join(f'{k.removeprefix("d_")} {v:.2f}' for k, v in parts.items() if k != 'd' and k.startswith('d_') == of_d) for of_d in (False, True)]
+        parts = {k: float(v) for k, v in self.learn.discriminator_step.parts.items()}
+        g = ' '.join(f'{k} {v:.2f}' for k, v in parts.items() if not k.startswith('d'))
+        d = ' '.join(f'{k[2:]} {v:.2f}' for k, v in parts.items() if k.startswith('d_'))
+        now = time.perf_counter()
         rate, self.images, self.since = self.images/(now - self.since), 0, now
         return f"G: {g}  D {parts['d']:.2f}: {d}  {rate:.0f} images/s"
-    def _mean(self, k): return lambda: float(self.sums[k])/max(self.n, 1)
-    def state_dict(self): return dict(sums=self.sums, n=self.n) # for checkpoints
-    def load_state_dict(self, state): self.sums, self.n = state['sums'], state['n']
+
+    def _mean(self, k): return float(self.sums[k])/max(self.n, 1)
+    def state_dict(self)->dict: return dict(sums=self.sums, n=self.n) # for checkpoints
+    def load_state_dict(self,
+        state:dict # of `state_dict`
+    ):
+        "Go on with the sums"
+        self.sums, self.n = state['sums'], state['n']
 
 # %% ../../nbs/workshop/training/callbacks.ipynb #240d9085
 def warm_ema(
     decay:float # beta, reached when n is about 9/(1 - beta)
-): # f(averages, news, n), as torch's `AveragedModel` wants it for `multi_avg_fn`
+)->Callable: # f(averages, news, n), as torch's `AveragedModel` wants it for `multi_avg_fn`
     "Exponential moving average whose memory grows with the number n of averaged steps"
-    return lambda old, new, n: get_ema_multi_avg_fn(min(decay, (1 + int(n))/(10 + int(n))))(old, new, n)
+    def average(old, new, n):
+        return get_ema_multi_avg_fn(min(decay, (1 + int(n))/(10 + int(n))))(old, new, n)
+    return average
 
 # %% ../../nbs/workshop/training/callbacks.ipynb #63f86afc
 class EMA(Callback):
-    "Exponential moving average of the generators (of all weights, if the model has none): used for validation, and kept at the end of `fit`"
+    "Moving average of the generators (or of all weights): for validation, and kept at the end"
     order = 56 # after `SampleGrid`, which must still see the average when it paints
     def __init__(self,
         decay:float=.99 # beta, a step; the average reaches back about 1/(1 - decay) steps
     ): self.decay = decay
+
     @property
-    def live(self): # what is averaged
+    def live(self)->nn.Module: # what is averaged
         gan = getattr(self.learn.model, 'cargan', None)
         return self.learn.model if gan is None else gan.generators
+
     def before_fit(self):
+        "Begin with the weights as they are"
         self.average = AveragedModel(self.live, multi_avg_fn=warm_ema(self.decay), use_buffers=True)
-    def after_batch(self):
-        if self.training: self.average.update_parameters(self.live)
-    def _swap(self):
-        "Exchange the live and the averaged weights, and the averages of their batch norms"
+
+    def after_step(self):
+        "Add the weights after a step of the optimiser"
+        self.average.update_parameters(self.live)
+
+    def _swap(self): # the live and the averaged weights, and the averages of their batch norms
         a, b = self.live.state_dict(), self.average.module.state_dict()
         a = {k: v.clone() for k, v in a.items()}
-        self.live.load_state_dict(b); self.average.module.load_state_dict(a)
+        self.live.load_state_dict(b)
+        self.average.module.load_state_dict(a)
+
     def before_validate(self): self._swap()
     def after_validate(self): self._swap()
     def after_fit(self): self.live.load_state_dict(self.average.module.state_dict())
-    def state_dict(self): return self.average.state_dict()
-    def load_state_dict(self, state): self.average.load_state_dict(state)
+    def state_dict(self)->dict: return self.average.state_dict() # for checkpoints
+    def load_state_dict(self,
+        state:dict # of `state_dict`
+    ):
+        "Go on with the average"
+        self.average.load_state_dict(state)
 
 # %% ../../nbs/workshop/training/callbacks.ipynb #41f6e61e
 def live_notebook()->bool: # is there a browser that can repaint an output?
@@ -88,26 +122,34 @@ def live_notebook()->bool: # is there a browser that can repaint an output?
 
 # %% ../../nbs/workshop/training/callbacks.ipynb #173fb72a
 class SampleGrid(Callback):
-    "After each epoch, paint the same validation clips, write the grid to `folder`, and refresh it in a live notebook"
+    "After each epoch, paint the same validation clips into `folder`, and into a live notebook"
     order = 55 # after the validation, before the average is swapped out again
     def __init__(self,
-        folder, # where the pictures go: `epoch_000.png`, ...
+        folder:str|Path, # where the pictures go: `epoch_000.png`, ...
         n:int=6 # clips, spread over the validation set so that the instruments differ
     ): self.folder, self.n = Path(folder), n
+
     def before_fit(self):
+        "Choose the clips"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shown = None # the output to repaint
         items = self.dls.valid_ds
         at = torch.linspace(0, len(items) - 1, self.n).long().tolist()
         dl = self.dls.valid.new(items, bs=self.n, get_idxs=lambda: at)
-        self.lms, self.label, self.image = [t.as_subclass(torch.Tensor) for t in dl.one_batch()]
+        self.lms, self.label, self.image = [plain(t) for t in dl.one_batch()]
+
     def after_validate(self):
+        "Paint them"
         if rank_distrib(): return
         with torch.no_grad(): stages = self.learn.model.cargan.eval()(self.lms, self.label)
         fig = show_stages(self.lms, stages, self.image, [self.dls.vocab[i] for i in self.label])
         fig.savefig(self.folder/f'epoch_{self.epoch:03}.png', dpi=90)
         if live_notebook(): self.show(fig)
         plt.close(fig)
-    def show(self, fig):
+
+    def show(self,
+        fig:plt.Figure # the grid
+    ):
+        "Show it, or repaint the one that is shown"
         if self.shown is None: self.shown = display(fig, display_id=True)
         else: self.shown.update(fig)

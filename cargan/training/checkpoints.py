@@ -129,7 +129,7 @@ def set_randomness(
     dl.rng.setstate(_python(state['loader']))
     for t, s in zip(_drawing(dl), state['transforms']): t.rng.set_state(s)
 
-# %% ../../nbs/workshop/training/checkpoints.ipynb #bf46b631
+# %% ../../nbs/workshop/training/checkpoints.ipynb #91030d98
 def _of_all(state): # of all processes, by rank
     if num_distrib() <= 1: return [state]
     dist.all_gather_object(states := [None]*num_distrib(), state)

@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 import platform
-import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import fastai
@@ -24,36 +25,48 @@ from fastai.torch_core import rank_distrib
 from filelock import FileLock, Timeout
 
 import cargan
-from ..core import CarganError, write_whole
-from ..models.preset import Preset, get_preset
+from ..core import CarganError, log, write_whole
+from ..models.preset import Preset, get_preset, preset_from
 from .checkpoints import Checkpoint, RunError
 
 # %% ../../nbs/workshop/training/runs.ipynb #86e86e96
 def _flat(d, at=''):
-    return {k: v for key, o in d.items() for k, v in (_flat(o, f'{at}{key}.') if isinstance(o, dict) else {f'{at}{key}': o}).items()}
+    out = {}
+    for key, value in d.items():
+        if isinstance(value, dict): out |= _flat(value, f'{at}{key}.')
+        else: out[f'{at}{key}'] = value
+    return out
 
-def refuse_changes(run, old, **new): # an error that names the differences, where `new` is not what the run began with
+def refuse_changes(
+    run:str|Path, # what is gone on with, for the message
+    old:dict, # the configuration it began with
+    **new:Any # parts of the one it is asked for now
+):
+    "Raise a `CarganError` that names the differences, where there are any"
     old, new = _flat(old), _flat(json.loads(json.dumps(new)))
     changed = [f"{k} was {old[k]}, is {v}" for k, v in new.items() if k in old and old[k] != v]
-    if changed: raise CarganError(f"{run}: began with other settings: {'; '.join(changed)}; begin another run for those")
+    if changed: raise CarganError(f"{run}: began with other settings: {'; '.join(changed)}; "
+                                  f"begin another run for those")
 
 # %% ../../nbs/workshop/training/runs.ipynb #b295df14
 def run_settings(
-    run, # the run folder
+    run:str|Path, # the run folder
     old:dict, # the configuration the run began with; {} for a new one
-    data=None, # a folder of pairs, or a manifest; the run's if not given
-    preset=None, # a name out of `presets`, or a `Preset`; the run's, or 'small', if not given
+    data:str|Path|None=None, # a folder of pairs, or a manifest; the run's if not given
+    preset:str|Path|Preset|None=None, # as for `get_preset`; the run's, or 'small', if not given
     epochs:int|None=None, # the run's, or the preset's, if not given
     seed:int|None=None # the run's, or 0, if not given
-)->tuple: # data, `Preset`, epochs, seed
-    "What a run trains on and with. Raises `CarganError` where a wish is not what the run began with, or there is no data"
-    if not old and data is None: raise CarganError(f"{run}: holds no run to go on with; name the data to begin one")
-    listed = old.get('preset') and Preset(**{k: tuple(v) if isinstance(v, list) else v for k, v in old['preset'].items()})
-    p = get_preset(preset or listed or 'small')
+)->tuple[str|Path, Preset, int, int]: # data, preset, epochs, seed
+    "What a run trains on and with. Raises `CarganError` on other settings than it began with"
+    if not old and data is None:
+        raise CarganError(f"{run}: holds no run to go on with; name the data to begin one")
+    p = get_preset(preset) if preset else preset_from(old['preset']) if old else get_preset('small')
     seed = old.get('seed', 0) if seed is None else seed
     epochs = old.get('epochs', p.epochs) if epochs is None else epochs
     if epochs < 1: raise CarganError(f"{epochs} epochs: at least one is needed")
-    refuse_changes(run, old, preset=asdict(p), epochs=epochs, seed=seed)
+    if not 0 <= seed < 2**63: raise CarganError(f"seed {seed}: give a whole number from 0 on")
+    now = dict(preset=p.to_dict(), epochs=epochs, seed=seed)
+    refuse_changes(run, {**old, 'preset': preset_from(old['preset']).to_dict()} if old else {}, **now)
     return data or old['data'], p, epochs, seed
 
 # %% ../../nbs/workshop/training/runs.ipynb #56d3af66
@@ -74,10 +87,16 @@ def fingerprint(
 # %% ../../nbs/workshop/training/runs.ipynb #a18c4bd0
 def _begun(run, resume): # the configuration the run began with; {} for a new one
     try: old = json.loads((run/'config.json').read_text()) if (run/'config.json').exists() else {}
-    except ValueError: raise CarganError(f"{run/'config.json'}: damaged; begin another run") from None
+    except ValueError:
+        raise CarganError(f"{run/'config.json'}: damaged; begin another run") from None
+    done = (run/'bundle.safetensors').exists()
+    if old and not done and 'networks' not in old.get('preset', {}):
+        raise CarganError(f"{run}: an unfinished run of cargan 0.1.0, whose checkpoints this version "
+                          f"does not read; finish it with that version, or begin another run")
     if resume or rank_distrib(): return old
-    if (run/'bundle.safetensors').exists(): raise CarganError(f"{run}: holds a bundle already; choose another folder for the run")
-    if old: raise CarganError(f"{run}: holds an unfinished run; go on with: cargan-train --resume {run}; or choose another folder")
+    if done: raise CarganError(f"{run}: holds a bundle already; choose another folder for the run")
+    if old: raise CarganError(f"{run}: holds an unfinished run; go on with: cargan-train --resume "
+                              f"{run}; or choose another folder")
     return old
 
 def _forget(run): # a run in which nothing was saved
@@ -87,10 +106,10 @@ def _forget(run): # a run in which nothing was saved
 # %% ../../nbs/workshop/training/runs.ipynb #bba4c8d3
 @contextmanager
 def run_folder(
-    run, # the run folder
+    run:str|Path, # the run folder
     resume:bool=False # may it hold an unfinished run?
-): # -> the configuration it began with, {} for a new one
-    "Lock and clean a run folder. Raises `CarganError` if it is in use or not to be written over; says how to go on after whatever stops it"
+)->Iterator[dict]: # the configuration it began with, {} for a new one
+    "Lock and clean a run folder. Raises `CarganError` if it is in use or not to be written over"
     run, go_on = Path(run), f"go on with: cargan-train --resume {run}"
     old, lead = _begun(run, resume), rank_distrib() == 0
     lock = FileLock(run/'.lock', timeout=0)
@@ -99,14 +118,19 @@ def run_folder(
         if lead: lock.acquire()
         for p in run.rglob('.*.tmp') if lead else (): p.unlink(missing_ok=True)
         yield old
-    except Timeout: raise CarganError(f"{run}: another process is training here; wait for it, or stop it") from None
+    except Timeout:
+        raise CarganError(f"{run}: another process is training here; wait for it, or stop it") from None
     except KeyboardInterrupt as e:
-        saved = f"{str(e) or 'stopped'}; {go_on}"
-        raise KeyboardInterrupt(saved if (run/'config.json').exists() else "stopped before there was anything to save") from None
-    except OSError as e: raise CarganError(f"{e.filename or run}: {e.strerror or e}; what was saved is good; {go_on}") from e
-    except CarganError as e: # the data or the wishes were bad, or a disk is full
-        if lock.is_locked and not old and not any(run.glob('*/*.safetensors')): _forget(run)
-        if isinstance(e, RunError) and isinstance(e.__cause__, OSError): raise CarganError(f"{e}; make room, then {go_on}") from e
+        saved = (run/'config.json').exists()
+        raise KeyboardInterrupt(f"{str(e) or 'stopped'}; {go_on}" if saved else
+                                "stopped before there was anything to save") from None
+    except OSError as e:
+        raise CarganError(f"{e.filename or run}: {e.strerror or e}; what was saved is good; "
+                          f"{go_on}") from e
+    except CarganError as e: # the data or the settings were bad, or a disk is full
+        if lock.is_locked and not old and not any(run.glob('*/*.pt')): _forget(run)
+        full = isinstance(e, RunError) and isinstance(e.__cause__, OSError)
+        if full: raise CarganError(f"{e}; make room, then {go_on}") from e
         raise
     finally: lock.release()
 
@@ -121,7 +145,7 @@ def _same_environment(run, now): # says on standard error what has changed
     try: before = json.loads((Path(run)/'environment.json').read_text())
     except (OSError, ValueError): return
     changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
-    if changed: print(f"cargan: {run}: goes on, but not bit for bit: {', '.join(changed)}", file=sys.stderr, flush=True)
+    if changed: log.warning("%s: goes on, but not bit for bit: %s", run, ', '.join(changed))
 
 # %% ../../nbs/workshop/training/runs.ipynb #d447d73b
 def begin_run(
@@ -135,7 +159,7 @@ def begin_run(
 )->dict: # the configuration, with an `id` for checkpoints and trackers
     "Write config.json and environment.json. Raises `CarganError` on data, labels or LMS that the run did not begin with"
     pairs = [*dls.train.items, *dls.valid.items]
-    config = dict(id=old.get('id') or uuid4().hex[:12], preset=asdict(preset), epochs=epochs, seed=seed, labels=list(dls.vocab),
+    config = dict(id=old.get('id') or uuid4().hex[:12], preset=preset.to_dict(), epochs=epochs, seed=seed, labels=list(dls.vocab),
                   spec=asdict(dls.spec), data=os.path.abspath(data),
                   pairs=dict(train=len(dls.train.items), test=len(dls.valid.items), fingerprint=fingerprint(data, pairs)))
     refuse_changes(run, old, **{k: v for k, v in config.items() if k != 'data'}) # the data may have moved
@@ -150,44 +174,66 @@ class TensorBoard(Callback):
     "The log, and each twentieth batch's loss parts, for `tensorboard --logdir`"
     order = Checkpoint.order - 1
     def __init__(self,
-        folder # of the events
-    ): self.folder = folder
+        folder:str|Path # of the events
+    ): self.folder, self.board = folder, None
+
     def before_train(self):
+        "Open the board; take back what it was told after the checkpoint"
         from torch.utils.tensorboard import SummaryWriter
-        if self.epoch == self.learn.first_epoch: self.board = SummaryWriter(self.folder, purge_step=self.train_iter + 1 if self.train_iter else None)
+        if self.board is not None: return
+        state = self.learn.checkpoint.waiting or {} # a run that goes on
+        step = state.get('train_iter', 0)
+        self.board = SummaryWriter(self.folder, purge_step=step + 1 if step else None)
+
     def after_batch(self):
+        "Tell the parts of the losses"
         if not self.training or self.iter % 20: return
-        for k, v in self.learn.parts.items(): self.board.add_scalar(f'batch/{k}', v, self.train_iter)
+        for k, v in self.learn.discriminator_step.parts.items():
+            self.board.add_scalar(f'batch/{k}', v, self.train_iter)
+
     def after_epoch(self):
-        for k, v in zip(self.recorder.metric_names[1:], self.learn.final_record): self.board.add_scalar(f'epoch/{k}', v, self.train_iter)
+        "Tell the row of the log"
+        if self.board is None: return # an epoch that is skipped
+        for k, v in zip(self.recorder.metric_names[1:], self.learn.final_record):
+            self.board.add_scalar(f'epoch/{k}', v, self.train_iter)
         self.board.flush()
+
     def after_fit(self):
-        if hasattr(self, 'board'): self.board.close()
+        "Close the board"
+        if self.board is not None: self.board.close()
 
 # %% ../../nbs/workshop/training/runs.ipynb #78293567
 def tracker(
     name:str='' # tensorboard, wandb, or nothing
-): # f(run, config) -> callbacks
-    "Callbacks that show a run elsewhere. Raises `CarganError` if there is no such tracker, if it is not installed, or wants a login"
-    if name not in ('', 'tensorboard', 'wandb'): raise CarganError(f"{name}: there is no such tracker; choose tensorboard or wandb")
+)->Callable: # f(run, config) -> callbacks
+    "Callbacks that show a run elsewhere. Raises `CarganError` if it cannot be had, or wants a login"
+    if name not in ('', 'tensorboard', 'wandb'):
+        raise CarganError(f"{name}: there is no such tracker; choose tensorboard or wandb")
     try:
-        if name == 'tensorboard': import torch.utils.tensorboard
+        if name == 'tensorboard': import torch.utils.tensorboard # noqa: F401
         if name == 'wandb':
-            import fastai.callback.wandb, wandb
+            import fastai.callback.wandb # noqa: F401
+            import wandb
             if rank_distrib() == 0: _ask_wandb(wandb.login)
-    except ImportError as e: raise CarganError(f"{name} is not installed ({e}); say: pip install 'cargan[track]'") from e
-    return {'': lambda run, config: [], 'tensorboard': lambda run, config: [TensorBoard(run/'events')], 'wandb': _wandb}[name]
+    except ImportError as e:
+        raise CarganError(f"{name} is not installed ({e}); say: pip install 'cargan[track]'") from e
+    return {'': _nothing, 'tensorboard': _tensorboard, 'wandb': _wandb}[name]
+
+def _nothing(run, config): return []
+def _tensorboard(run, config): return [TensorBoard(run/'events')]
 
 def _ask_wandb(f, **kwargs): # what f of W&B says, or what to do
     import wandb
     try: return f(**kwargs)
-    except (wandb.Error, ValueError) as e: raise CarganError(f"wandb: {e} Or set WANDB_MODE=offline, and send the run later with `wandb sync`") from e
+    except (wandb.Error, ValueError) as e:
+        raise CarganError(f"wandb: {e} Or set WANDB_MODE=offline, and send the run later with "
+                          f"`wandb sync`") from e
 
 def _wandb(run, config):
     import wandb
     from fastai.callback.wandb import WandbCallback
     class Wandb(WandbCallback):
-        def before_fit(self): # W&B has the configuration; fastai's own list trips over our learner's
+        def before_fit(self): # W&B has the configuration; fastai's list trips over our loss
             self.learn.gather_args = dict
             super().before_fit()
     _ask_wandb(wandb.init, project='cargan', dir=run, id=config['id'], resume='allow', config=config)

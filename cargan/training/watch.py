@@ -138,7 +138,8 @@ def before_fit(self:Watch):
 @patch
 def after_batch(self:Watch):
     if not self.training: return
-    self.sums = {k: v + self.learn.parts[k] for k, v in self.sums.items()}
+    parts = self.learn.discriminator_step.parts
+    self.sums = {k: v + parts[k] for k, v in self.sums.items()}
     self.n, self.step = self.n + 1, self.step + 1
 
 # %% ../../nbs/workshop/training/watch.ipynb #ea5f060f
@@ -161,7 +162,10 @@ def after_validate(self:Watch):
 def after_epoch(self:Watch):
     "Say what is new"
     if self.step < self.after or not self.rows: return
-    new = {s.__name__: m for s in self.signs if s.__name__ not in self.said and (m := s(self.rows, self.learn.preset))}
+    preset, new = self.learn.model.cargan.preset, {}
+    for sign in self.signs:
+        if sign.__name__ in self.said: continue
+        if said := sign(self.rows, preset): new[sign.__name__] = said
     for name, m in new.items():
         self.said[name] = f'epoch {self.epoch}: {m}'
         print(f'Watch, {self.said[name]}')
