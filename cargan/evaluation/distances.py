@@ -280,7 +280,7 @@ def diversity(
     def mean(*picked):
         return np.mean([_off_diagonal(d[i][:, i]).item() for d, i in zip(apart, picked)])
     every = [np.arange(len(r)) for r in rows]
-    names = None if groups is None else [np.asarray(groups)[r.numpy()] for r in rows]
+    names = None if groups is None else [np.asarray(groups)[r.tolist()] for r in rows]
     ends = set_interval(mean, *every, draws=draws, seed=seed, groups=names)
     return round(mean(*every), 4), ends, sum(map(len, rows))
 

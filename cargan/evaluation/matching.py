@@ -77,7 +77,7 @@ class Matcher(nn.Module):
 # %% ../../nbs/workshop/evaluation/matching.ipynb #79bc7b28
 def matching_loss(
     scores:torch.Tensor # [B, B] of a `Matcher`, pairs on the diagonal
-)->torch.Tensor: # one number; log(B) for one who guesses
+)->torch.Tensor: # one number; log(B) for guesses
     "Contrastive loss, both ways"
     truth = torch.arange(len(scores), device=scores.device)
     return (F.cross_entropy(scores, truth) + F.cross_entropy(scores.T, truth))/2
