@@ -10,22 +10,33 @@ __all__ = ['paint_with', 'code_swap', 'attention_maps', 'sound_map', 'looks', 'e
 # %% ../../nbs/workshop/evaluation/inside.ipynb #ba6c44d3
 import base64
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
 from fastcore.basics import patch
+from matplotlib.axes import Axes
 from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
 from ..core import CarganError
 from ..data.audio import LMS, cut_windows, load_audio, loudness
-from .listening import PictureProbe, _batches, _truth_of, _within
-from .metrics import bootstrap_interval
+from .distances import _entry, bootstrap_interval, test_loader
+from .listening import (PictureProbe, _batches, _names, _pictures, _truth_of,
+                                         _within)
+from .metrics import _follow
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Stages
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #9ff4174b
+def _must_have_code(model):
+    if model.encoder is None:
+        raise CarganError("this model has no code of the sound; take one that was trained with the "
+                          "option code")
+
 @torch.no_grad()
 def paint_with(
     model:CARGAN, # a trained model with a code
@@ -34,46 +45,60 @@ def paint_with(
     code:torch.Tensor # [B, code], of any sound
 )->Stages:
     "Paint with another code than that of `lms`. Raises `CarganError` if the model has none"
-    if model.encoder is None: raise CarganError("this model has no code of the sound; take one that was trained with the option code")
+    _must_have_code(model)
     hook = model.encoder.register_forward_hook(lambda *_: code)
     try: return model(lms, label)
     finally: hook.remove()
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #09307090
-def _strangers(label, played, seed): # pairs that sound, and for each another performer's of the same instrument
+def _strangers(label, played, seed): # sounding pairs, each with another performer's of its label
     rng, on, pairs = np.random.default_rng(seed), played[:, 3] == 0, []
     for i in on.nonzero()[:, 0]:
-        others = (on & (label == label[i]) & (played[:, 0] != played[i, 0])).nonzero()[:, 0]
+        others = on & (label == label[i]) & (played[:, 0] != played[i, 0])
+        others = others.nonzero()[:, 0]
         if len(others): pairs.append((int(i), int(others[rng.integers(len(others))])))
-    if not pairs: raise CarganError("no instrument has two performers among the test pairs; make more pairs")
+    if not pairs:
+        raise CarganError("no instrument has two performers among the test pairs; make more pairs")
     return torch.tensor(pairs).T
 
+@torch.no_grad()
 def code_swap(
     model:CARGAN, # a trained model with a code
-    dls, # `DataLoaders` of `pairs_dls`; the test pairs are used
+    dls:DataLoaders, # of `pairs_dls`; the test pairs are used
     probe:PictureProbe, # of `train_probe`
     truth:dict, # of `read_truth`
     seed:int=0 # of the exchange
-)->dict: # way -> performer_lms, performer_code: shares and intervals; pitch_lms, pitch_code: r within the instruments
-    "Whose performer and whose pitch are painted, the spectrogram's or the code's? Raises `CarganError` without a code, or if labels do not fit"
+)->dict: # way -> performer_lms, performer_code and intervals; pitch_lms, pitch_code: r within
+    """Whose performer and whose pitch are painted, the spectrogram's or the code's? The pitch is
+    correlated within the instruments. Raises `CarganError` without a code, or if labels do not
+    fit"""
+    _must_have_code(model)
     lms, label, _ = (torch.cat(x).cpu() for x in zip(*_batches(model, dls)))
-    played, device = _truth_of(dls.valid_ds, truth), next(model.parameters()).device
-    if model.encoder is None: raise CarganError("this model has no code of the sound; take one that was trained with the option code")
-    with torch.no_grad(): code = torch.cat([model.encoder(x.to(device)).cpu() for x in lms.split(256)])
+    played, device = _truth_of(test_loader(dls).dataset, truth), next(model.parameters()).device
+    code = torch.cat([model.encoder(x.to(device)).cpu() for x in lms.split(256)])
     a, b = _strangers(label, played, seed)
     mean, empty = code.mean(0).expand(len(a), -1), torch.full_like(lms[a], -1)
-    ways = dict(own=(lms[a], code[a], a), another=(lms[a], code[b], b), average=(lms[a], mean, a), empty_lms=(empty, code[a], a))
-    seen = {k: [probe.to(device).read(paint_with(model, *(t.to(device) for t in part)).final).cpu()
-                for part in zip(x.split(64), label[a].split(64), c.split(64))] for k, (x, c, _) in ways.items()}
-    return {k: _whose(torch.cat(v).numpy(), played[a].numpy(), played[ways[k][2]].numpy(), label[a].numpy()) for k, v in seen.items()}
+    ways = dict(own=(lms[a], code[a], a), another=(lms[a], code[b], b), average=(lms[a], mean, a),
+                empty_lms=(empty, code[a], a))
+    def read(*batch):
+        painted = paint_with(model, *(t.to(device) for t in batch)).final
+        _follow([painted], probe)
+        return probe.read(painted).cpu()
+    out, of = {}, _names(dls)[a]
+    for k, (x, c, whose) in ways.items():
+        seen = torch.cat([read(*b) for b in zip(x.split(64), label[a].split(64), c.split(64))])
+        truths = played[a].numpy(), played[whose].numpy(), label[a].numpy()
+        out[k] = _whose(seen.numpy(), *truths, of)
+    return out
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #7320750b
-def _whose(seen, of_lms, of_code, label):
+def _whose(seen, of_lms, of_code, label, names):
     out = {}
     for k, of in (('lms', of_lms), ('code', of_code)):
-        right = seen[:, 0] == of[:, 0]
-        out |= {f'performer_{k}': round(float(right.mean()), 4), f'performer_{k}_interval': bootstrap_interval(right),
-                f'pitch_{k}': round(float(_within(np.stack([of[:, 1], seen[:, 1], label], 1))), 4)}
+        right, pitch = seen[:, 0] == of[:, 0], np.stack([of[:, 1], seen[:, 1], label], 1)
+        out |= {f'performer_{k}': round(float(right.mean()), 4),
+                **_entry(f'performer_{k}', bootstrap_interval(right, groups=names)),
+                f'pitch_{k}': round(float(_within(pitch)), 4)}
     return out
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #3e51f7f8
@@ -81,17 +106,18 @@ def attention_maps(
     model:CARGAN, # with attention
     lms:torch.Tensor, # [1, 1, S, S]
     label:torch.Tensor, # [1] index
-    point:tuple=(.5, .5), # a place: row and column, 0 to 1
+    point:tuple[float, float]=(.5, .5), # a place: row and column, 0 to 1
     stage:int=2 # whose generator, 1 or 2
-)->list: # one [h, w] tensor a layer, each adds up to 1
-    "What the attention layers of a generator look at for `point`. Raises `CarganError` if there are none"
+)->list[torch.Tensor]: # one [h, w] tensor a layer, each adds up to 1
+    "What the attention of a generator looks at for `point`. Raises `CarganError` if there is none"
     net = model.g2 if stage == 2 else model.g1
     layers = [l for l in net.modules() if isinstance(l, SelfAttention)] if net is not None else []
-    if not layers: raise CarganError(f"stage {stage} of this model has no attention layers to look at")
+    if not layers:
+        raise CarganError(f"stage {stage} of this model has no attention layers to look at")
     maps = []
     def look(layer, args):
-        h, w = args[0].shape[-2:]
-        maps.append(layer.attention_map(args[0], (min(int(point[0]*h), h - 1), min(int(point[1]*w), w - 1)))[0].cpu())
+        at = (min(int(p*n), n - 1) for p, n in zip(point, args[0].shape[-2:]))
+        maps.append(layer.attention_map(args[0], tuple(at))[0].cpu())
     hooks = [l.register_forward_pre_hook(look) for l in layers]
     try:
         with torch.no_grad(): model(lms, label)
@@ -104,14 +130,15 @@ def sound_map(
     model:CARGAN, # a trained model
     lms:torch.Tensor, # [1, 1, S, S]
     label:torch.Tensor, # [1] index
-    point:tuple=(.5, .5), # a place of the picture: row and column, 0 to 1
+    point:tuple[float, float]=(.5, .5), # a place of the picture: row and column, 0 to 1
     spot:int=6 # side of the piece of the picture around it, in pixels
 )->torch.Tensor: # [S, S], how much each place of the LMS moves the colours there
     "What of the sound moves the final picture at `point`: the size of the gradient"
     s, lms = lms.shape[-1], lms.detach().clone().requires_grad_()
     r, c = (min(max(int(p*s) - spot//2, 0), s - spot) for p in point)
     piece = model(lms, label).final[0, :, r:r + spot, c:c + spot]
-    return F.avg_pool2d(torch.autograd.grad(piece.sum(), lms)[0].abs(), 5, 1, 2)[0, 0].cpu() # strides leave a checkerboard
+    size = torch.autograd.grad(piece.sum(), lms)[0].abs()
+    return F.avg_pool2d(size, 5, 1, 2)[0, 0].cpu() # strides leave a checkerboard
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #c9dfee21
 def _red(base, heat): # [S, S] in 0 to 1, [h, w] -> [S, S, 3]: red where it is hot
@@ -123,16 +150,20 @@ def looks(
     model:CARGAN, # with attention
     lms:torch.Tensor, # [1, 1, S, S]
     label:torch.Tensor, # [1] index
-    point:tuple=(.5, .5) # a place: row and column, 0 to 1
-)->dict: # title -> [S, S, 3] in 0 to 1; low frequencies are the last rows where the title begins with LMS
-    "The picture, and what was looked at for `point`. Raises `CarganError` without attention"
+    point:tuple[float, float]=(.5, .5) # a place: row and column, 0 to 1
+)->dict: # title -> [S, S, 3] in 0 to 1
+    """The picture, and what was looked at for `point`. Low frequencies are the last rows where a
+    title begins with LMS. Raises `CarganError` without attention"""
     with torch.no_grad(): stages = model(lms, label)
-    picture = ((stages.final[0].cpu() + 1)/2).clamp(0, 1).permute(1, 2, 0).numpy()
-    seen = ((stages.stage1[0].cpu() + 1)/2).clamp(0, 1).mean(0).numpy()
-    sound = ((lms[0, 0].cpu() + 1)/2).numpy()
+    def unit(x): return (x[0].cpu() + 1)/2
+    picture = unit(stages.final).clamp(0, 1).permute(1, 2, 0).numpy()
+    seen, sound = unit(stages.stage1).clamp(0, 1).mean(0).numpy(), unit(lms)[0].numpy()
     panels = {'picture': picture}
-    if model.g2 is not None: panels |= {f'stage 2, {len(m)} x {len(m)}': _red(seen, m) for m in attention_maps(model, lms, label, point)}
-    panels |= {f'LMS: stage 1, {len(m)} x {len(m)}': _red(sound, m)[::-1] for m in attention_maps(model, lms, label, point, 1)}
+    if model.g2 is not None:
+        for m in attention_maps(model, lms, label, point):
+            panels[f'stage 2, {len(m)} x {len(m)}'] = _red(seen, m)
+    for m in attention_maps(model, lms, label, point, 1):
+        panels[f'LMS: stage 1, {len(m)} x {len(m)}'] = _red(sound, m)[::-1]
     return panels | {'LMS: what moves it': _red(sound, sound_map(model, lms, label, point))[::-1]}
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #86c1d777
@@ -141,9 +172,11 @@ def _strip(panels, point, scale=3): # one PIL image, the panels side by side, wi
     strip = Image.new('RGB', (s*len(panels), s))
     draw = ImageDraw.Draw(strip)
     for i, (title, p) in enumerate(panels.items()):
-        strip.paste(Image.fromarray((p*255).clip(0, 255).astype('uint8')).resize((s, s), Image.NEAREST), (i*s, 0))
+        panel = Image.fromarray((p*255).clip(0, 255).astype('uint8'))
+        strip.paste(panel.resize((s, s), Image.NEAREST), (i*s, 0))
+        if 'moves' in title: continue
         y, x = s*(1 - point[0] if title.startswith('LMS: stage') else point[0]), s*(i + point[1])
-        if 'moves' not in title: draw.ellipse((x - 7, y - 7, x + 7, y + 7), outline='white', width=2)
+        draw.ellipse((x - 7, y - 7, x + 7, y + 7), outline='white', width=2)
     return strip
 
 def _place(titles, click): # a click in the strip (row, column; 0 to 1) -> the place in the picture
@@ -155,9 +188,17 @@ _CLICK = """
 export default { render({model, el}) {
   const img = document.createElement('img'), text = document.createElement('div')
   img.style = 'width: 100%; cursor: crosshair'
-  const draw = () => { img.src = model.get('strip'); text.textContent = model.get('titles').join(' | ') }
-  img.onclick = e => { model.set('click', [e.offsetY/img.clientHeight, e.offsetX/img.clientWidth]); model.save_changes() }
-  model.on('change:strip', draw); draw(); el.append(text, img)
+  const draw = () => {
+    img.src = model.get('strip')
+    text.textContent = model.get('titles').join(' | ')
+  }
+  img.onclick = e => {
+    model.set('click', [e.offsetY/img.clientHeight, e.offsetX/img.clientWidth])
+    model.save_changes()
+  }
+  model.on('change:strip', draw)
+  draw()
+  el.append(text, img)
 } }
 """
 
@@ -166,14 +207,15 @@ def explore(
     model:CARGAN, # with attention
     lms:torch.Tensor, # [1, 1, S, S]
     label:torch.Tensor # [1] index
-): # a widget; sliders where anywidget is not installed
+)->Any: # a widget; sliders where anywidget is not installed
     "Click on a place and see what was looked at. Raises `CarganError` without attention"
-    paint = lambda point: _strip(looks(model, lms, label, point), point)
+    def paint(point): return _strip(looks(model, lms, label, point), point)
     titles = list(looks(model, lms, label))
     try: import anywidget
     except ImportError:
         from ipywidgets import interactive
-        return interactive(lambda row, column: paint((row, column)), row=(0, .99, .01), column=(0, .99, .01))
+        place = dict(row=(0, .99, .01), column=(0, .99, .01))
+        return interactive(lambda row, column: paint((row, column)), **place)
     import traitlets as t
     class Explorer(anywidget.AnyWidget):
         _esm = _CLICK
@@ -190,66 +232,96 @@ def explore(
 @torch.no_grad()
 def two_stages(
     model:CARGAN, # a trained model with two stages
-    dls, # `DataLoaders` of `pairs_dls`; the test pairs are used
+    dls:DataLoaders, # of `pairs_dls`; the test pairs are used
     shown:bool=True # does stage 1 see the label?
 )->dict: # residue [K, K]: the mean for each label; and right1, right2 (by C), l1_1, l1_2, moved
-    "What stage 2 is told, and what it makes of it. Raises `CarganError` if there is one stage, or if labels do not fit"
+    """What stage 2 is told, and what it makes of it. Raises `CarganError` if there is one stage, or
+    if labels do not fit"""
     if model.g2 is None: raise CarganError("this model has one stage; there is nothing to compare")
     rows, residues, labels = [], [], []
+    def off(a, b): return (a - b).abs().mean((1, 2, 3))
     for lms, label, image in _batches(model, dls):
         s = model(lms, label, torch.full_like(label, shown))
-        off = lambda a, b: (a - b).abs().mean((1, 2, 3))
-        rows.append(torch.stack([s.logits.argmax(1) == label, model.c(s.stage2).argmax(1) == label,
-                                 off(s.stage1, image), off(s.stage2, image), off(s.stage2, s.stage1)], 1).cpu())
-        residues.append(s.residue.cpu()); labels.append(label.cpu())
+        right1, right2 = s.logits.argmax(1) == label, model.c(s.stage2).argmax(1) == label
+        row = [right1, right2, off(s.stage1, image), off(s.stage2, image), off(s.stage2, s.stage1)]
+        rows.append(torch.stack(row, 1).cpu())
+        residues.append(s.residue.cpu())
+        labels.append(label.cpu())
     residue, label = torch.cat(residues), torch.cat(labels)
     mean = torch.stack([residue[label == k].mean(0) for k in range(len(model.labels))])
-    return dict(residue=mean.numpy(), **dict(zip(('right1', 'right2', 'l1_1', 'l1_2', 'moved'), torch.cat(rows).mean(0).round(decimals=4).tolist())))
+    figures = torch.cat(rows).mean(0).round(decimals=4).tolist()
+    return dict(residue=mean.numpy(),
+                **dict(zip(('right1', 'right2', 'l1_1', 'l1_2', 'moved'), figures)))
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #b783f32c
 class GammaCurve(Callback):
     "The gamma of each attention layer of the players, after each training step"
     def before_fit(self):
-        self.layers = {k: l for k, l in self.learn.model.named_modules() if isinstance(l, SelfAttention) and l.kind == 'sagan'}
-        self.gamma = getattr(self, 'gamma', None) or {k: [l.gamma.item()] for k, l in self.layers.items()}
+        self.layers = {k: l for k, l in self.learn.model.named_modules()
+                       if isinstance(l, SelfAttention) and l.kind == 'sagan'}
+        first = {k: [l.gamma.item()] for k, l in self.layers.items()}
+        self.gamma = getattr(self, 'gamma', None) or first
     def after_batch(self):
         if self.training:
             for k, l in self.layers.items(): self.gamma[k].append(l.gamma.item())
 
 @patch
 def plot(self:GammaCurve,
-    ax=None # matplotlib axes; new ones if not given
-): # the axes
+    ax:Axes|None=None # matplotlib axes; new ones if not given
+)->Axes:
     "A line a layer"
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(6, 2.6), layout='constrained')[1]
     for k, v in self.gamma.items(): ax.plot(v, label=k.removeprefix('cargan.'))
-    ax.axhline(0, lw=.5, color='k'); ax.set_xlabel('step'); ax.set_ylabel('gamma'); ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
+    ax.axhline(0, lw=.5, color='k')
+    ax.set(xlabel='step', ylabel='gamma')
+    ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
     return ax
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #d5b57090
+def _floats(pictures): # bytes or floats -> floats in [-1, 1]
+    return pictures.float()/127.5 - 1 if pictures.dtype == torch.uint8 else pictures.float()
+
+@torch.no_grad()
 def nearest(
-    pictures:torch.Tensor, # [N, 3, S, S]
-    among:torch.Tensor, # [M, 3, S, S]
-    see=None # what to compare: pictures -> [N, ...]; the pixels if not given
-)->tuple: # [N] root mean square differences, [N] indices of `among`
+    pictures:torch.Tensor, # [N, 3, S, S] in [-1, 1], or bytes
+    among:torch.Tensor, # [M, 3, S, S] in [-1, 1], or bytes
+    see:Callable|None=None # what to compare: pictures -> [N, ...]; the pixels if not given
+)->tuple[torch.Tensor, torch.Tensor]: # [N] root mean square differences, [N] indices of `among`
     "The nearest of `among` to each of `pictures`"
-    x, y = (torch.cat([(see or torch.nn.Identity())(b).flatten(1).float() for b in t.split(256)]) for t in (pictures, among))
-    at = torch.cat([torch.cdist(part, y).argmin(1) for part in x.split(256)])
-    return (x - y[at]).square().mean(1).sqrt(), at
+    def seen(part):
+        if see is None: return _floats(part).flatten(1)
+        device = next((p.device for p in getattr(see, 'parameters', tuple)()), part.device)
+        return see(_floats(part).to(device)).flatten(1).float().cpu()
+    def apart(x, y): return (x - y).square().mean(1).sqrt()
+    x = torch.cat([seen(part) for part in pictures.split(256)])
+    best, off = torch.full((len(x),), torch.inf), torch.zeros(len(x))
+    at = torch.zeros(len(x), dtype=torch.long)
+    for first, part in zip(range(0, len(among), 256), among.split(256)):
+        y = seen(part)
+        for rows in torch.arange(len(x)).split(256):
+            d, i = torch.cdist(x[rows], y).min(1)
+            nearer = d < best[rows]
+            rows, i = rows[nearer], i[nearer]
+            best[rows], at[rows], off[rows] = d[nearer], i + first, apart(x[rows], y[i])
+    return off, at
 
 @torch.no_grad()
 def memory(
     model:CARGAN, # a trained model
-    dls, # `DataLoaders` of `pairs_dls`, the ones it was trained with
-    see=None # what to compare, as in `nearest`
-)->dict: # painted, real: [N] distances to the nearest training picture; at: [N] its index; copied: share, and its 95 % interval
-    "Are painted pictures nearer to the training's than real test pictures? `copied` is the share nearer than all but 5 % of those"
-    rows = [(model(lms, label).final.cpu(), image.cpu()) for lms, label, image in _batches(model, dls)]
-    known = torch.stack([dls.train_ds.tls[2][i].as_subclass(torch.Tensor) for i in range(len(dls.train_ds))]).float()/127.5 - 1
+    dls:DataLoaders, # of `pairs_dls`, the ones it was trained with
+    see:Callable|None=None # what to compare, as in `nearest`
+)->dict: # painted, real: [N] distances to the nearest training picture; at: [N] its index; copied
+    """Are painted pictures nearer to the training's than real test pictures? `copied` is the share
+    nearer than all but 5 % of those, with its 95 % interval"""
+    rows = [(model(lms, label).final.cpu(), image.cpu())
+            for lms, label, image in _batches(model, dls)]
+    known = _pictures(dls.train_ds)
     (painted, at), (real, _) = (nearest(torch.cat(x), known, see) for x in zip(*rows))
     copied = (painted < real.quantile(.05)).numpy()
-    return dict(painted=painted.numpy(), real=real.numpy(), at=at.numpy(), copied=round(float(copied.mean()), 4), copied_interval=bootstrap_interval(copied))
+    return dict(painted=painted.numpy(), real=real.numpy(), at=at.numpy(),
+                copied=round(float(copied.mean()), 4),
+                **_entry('copied', bootstrap_interval(copied, groups=_names(dls))))
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #7faca340
 def add_noise(
@@ -261,24 +333,37 @@ def add_noise(
     noise = torch.randn(waves.shape, generator=torch.Generator().manual_seed(seed))
     return waves + noise*10**((loudness(waves) - loudness(noise) - snr)/20)[:, None]
 
+def _waves(items, spec): # [N, n_samples] of pairs
+    def one(p): return cut_windows(load_audio(p.sound, spec.sample_rate), spec)[0]
+    return torch.stack([one(p) for p in items])
+
+def _spoilt(model, probe, waves, label, device): # [N, 3, S, S]; [N] heard; [N, 4] read off it
+    lms, rows = LMS(model.spec), []
+    for wave, y in zip(waves.split(64), label.split(64)):
+        x, y = _follow([lms(wave).to(device), y.to(device)], model, probe)
+        painted, heard = model(x, y).final, model.audio(x).argmax(1)
+        rows.append((painted.cpu(), heard.cpu(), probe.read(painted).cpu()))
+    return [torch.cat(t) for t in zip(*rows)]
+
 @torch.no_grad()
 def spoilt(
     model:CARGAN, # a trained model
-    dls, # `DataLoaders` of `pairs_dls`; the test pairs that sound are used
+    dls:DataLoaders, # of `pairs_dls`; the test pairs that sound are used
     probe:PictureProbe, # of `train_probe`
     truth:dict, # of `read_truth`
-    ways:dict, # name -> function of waves [N, n]
+    ways:dict[str, Callable], # name -> function of waves [N, n]
     every:int=1 # use every so manieth pair
-)->dict: # name -> n, heard (by the audio classifier), performer, resting: shares; painted [N, 3, S, S]
-    "What is heard and painted when the sounds are changed? The label is given"
-    device, read, out = next(model.parameters()).device, _truth_of(dls.valid_ds, truth), {}
-    at = (read[:, 3] == 0).nonzero()[::every, 0]
-    waves = torch.stack([cut_windows(load_audio(dls.valid_ds.items[i].sound, model.spec.sample_rate), model.spec)[0] for i in at])
-    label = torch.tensor([model.labels.index(dls.valid_ds.items[i].label) for i in at])
+)->dict: # name -> n; shares heard, performer, resting; painted [N, 3, S, S]
+    """What is heard (by the audio classifier) and painted when the sounds are changed? The label is
+    given"""
+    items, device, out = test_loader(dls).dataset.items, dls.device or 'cpu', {}
+    played = _truth_of(test_loader(dls).dataset, truth)
+    at = (played[:, 3] == 0).nonzero()[::every, 0]
+    waves = _waves([items[i] for i in at], model.spec)
+    label, who = torch.tensor([model.labels.index(items[i].label) for i in at]), played[at, 0]
     for name, f in ways.items():
-        x = LMS(model.spec)(f(waves)).to(device)
-        painted = torch.cat([model(a, b.to(device)).final for a, b in zip(x.split(64), label.split(64))])
-        seen, heard = probe.to(device).read(painted).cpu(), model.audio(x).argmax(1).cpu()
-        out[name] = dict(n=len(at), heard=(heard == label).float().mean().item(), performer=(seen[:, 0] == read[at, 0]).float().mean().item(),
-                         resting=seen[:, 3].mean().item(), painted=painted.cpu())
+        painted, heard, seen = _spoilt(model, probe, f(waves), label, device)
+        out[name] = dict(n=len(at), heard=(heard == label).float().mean().item(),
+                         performer=(seen[:, 0] == who).float().mean().item(),
+                         resting=seen[:, 3].mean().item(), painted=painted)
     return out
