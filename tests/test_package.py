@@ -1,30 +1,46 @@
-"The package as it is shipped, and the shape of the course"
+"The package as it is shipped, the shape of its code, and the shape of the course"
 import ast
+import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tokenize
 import zipfile
 from configparser import ConfigParser
+from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
+from statistics import median
 
 import pytest
+from readme import readme
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((p for p in (ROOT/'nbs').rglob('*.ipynb') if p.name != 'index.ipynb' and '.ipynb_checkpoints' not in p.parts),
-                  key=lambda p: p.name)
-ORDER = ['data', 'models', 'training', 'evaluation', 'deploy']
+LINE = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))                  # the main line, in order
+WORKSHOP = sorted((ROOT/'nbs'/'workshop').glob('*/*.ipynb'))
+PAGES = LINE + WORKSHOP
+pages = pytest.mark.parametrize('path', PAGES, ids=lambda p: p.relative_to(ROOT/'nbs').stem)
 
 
-def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+def notebook(path): return json.loads(path.read_text(encoding='utf-8'))
 def source(cell): return ''.join(cell['source'])
+def texts(path, kind): return [source(c) for c in notebook(path)['cells'] if c['cell_type'] == kind]
+def is_directive(text, *names): return re.search(rf"^#\|\s*({'|'.join(names)})\b", text, re.M)
 
+
+# The wheel
 
 @pytest.fixture(scope='session')
 def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp('wheel')
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', out, ROOT], check=True)
+    "Built from a copy: setuptools writes into the tree it builds from"
+    copy, out = tmp_path_factory.mktemp('copy'), tmp_path_factory.mktemp('wheel')
+    shutil.copytree(ROOT/'cargan', copy/'cargan', ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('setup.py', 'settings.ini', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
+        shutil.copy(ROOT/name, copy)
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation',
+                    '-w', out, copy], check=True)
     return next(out.glob('*.whl'))
 
 
@@ -42,67 +58,242 @@ def test_wheel_metadata(wheel):
     cfg = ini['DEFAULT']
     z = zipfile.ZipFile(wheel)
     meta = z.read(next(n for n in z.namelist() if n.endswith('METADATA'))).decode()
-    entry = z.read(next(n for n in z.namelist() if n.endswith('entry_points.txt'))).decode().replace(' = ', '=')
+    entry = z.read(next(n for n in z.namelist() if n.endswith('entry_points.txt'))).decode()
     assert f"Summary: {cfg['description']}" in meta and 'Requires-Dist: fastai' in meta
-    for line in filter(None, cfg['console_scripts'].split('\n')): assert line in entry
+    for line in filter(None, cfg['console_scripts'].split('\n')):
+        assert line in entry.replace(' = ', '=')
 
 
 def test_wheel_runs_elsewhere(wheel, tmp_path):
     "Unpacked into an empty folder and run from another one, it finds its own bundle"
     zipfile.ZipFile(wheel).extractall(tmp_path/'site')
-    code = ("import cargan, sys; from cargan.deploy.translate import Translator, shipped_clips; "
+    code = ("import cargan; from cargan.deploy.translate import Translator, shipped_clips; "
             "t = Translator.from_pretrained()(shipped_clips()['tuba']); print(cargan.__file__, t.label)")
     out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
                          env={'PYTHONPATH': str(tmp_path/'site'), 'PATH': ''})
     assert out.returncode == 0, out.stderr
-    assert out.stdout.startswith(str(tmp_path/'site'))
+    assert out.stdout.split() == [str(tmp_path/'site'/'cargan'/'__init__.py'), 'tuba']
 
 
-@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
-def test_chapter_shape(path):
-    cs = cells(path)
-    first, text = source(cs[0]), '\n'.join(source(c) for c in cs if c['cell_type'] == 'markdown')
-    assert re.match(r'# \S.*\n\n> \S', first), 'title and promise'
-    for part in ('Open in Colab', '**You will learn**', '## Check yourself', '<details>', '## Exercises', '## Further reading'):
-        assert part in text, part
-    assert any('Solution' in source(c) for c in cs if c['cell_type'] == 'code'), 'a solution that runs'
+# The course
+
+@pages
+def test_page_begins(path):
+    "Title, promise and a link to Colab; a page that asks has folded answers and solutions that run"
+    text, code = '\n'.join(texts(path, 'markdown')), texts(path, 'code')
+    assert re.match(r'# \S.*\n\n> \S', texts(path, 'markdown')[0]), 'title and promise'
+    assert 'https://colab.research.google.com/' in text
+    assert path.relative_to(ROOT).as_posix() in text, 'the link to Colab leads elsewhere'
+    if re.search('^#+ (Check yourself|Exercises)', text, re.M): assert '<details>' in text
+    if re.search('^#+ Exercises', text, re.M):
+        assert any('Solution' in c and not is_directive(c, 'eval: false') for c in code)
 
 
-@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
-def test_chapter_is_clean(path):
-    nb = json.loads(path.read_text(encoding='utf-8'))
+@pages
+def test_page_is_clean(path):
+    nb = notebook(path)
     assert 'widgets' not in nb['metadata']
-    for c in nb['cells']:
-        flagged = re.search(r'^#\|\s*(slow|cuda)\b', source(c), re.M)
-        if c['cell_type'] == 'code' and not flagged: assert not c['outputs'], source(c)[:80]
-    assert not re.search(r'/(home|Users|root|work)/\w', path.read_text(encoding='utf-8')), "a machine's path"
+    assert path.stat().st_size < 600_000
+    assert not re.search(r'/(home|Users|root|work|tmp)/\w', path.read_text(encoding='utf-8')), "a machine's path"
+    outputs = [o for c in nb['cells'] if c['cell_type'] == 'code' for o in c['outputs']]
+    assert not [o for o in outputs if o['output_type'] == 'error']
 
 
-@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+@pages
 def test_imports_have_their_own_cells(path):
     "nbdev runs each cell with an import again, alone, when it makes the docs"
-    for c in cells(path):
-        if c['cell_type'] != 'code' or re.search(r'^#\|\s*(export|eval: false)', source(c), re.M): continue
-        imports = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(source(c)).body]
-        assert all(imports) or not any(imports), source(c)[:80]
+    for text in texts(path, 'code'):
+        if is_directive(text, 'exports?', 'eval: false'): continue
+        imports = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(text).body]
+        assert all(imports) or not any(imports), text[:80]
 
 
-def test_imports_point_up_the_page():
-    "A module imports modules of earlier chapters"
-    number, seen = {}, []
-    later = {('cargan.data.pairs', 'cargan.data.store')}   # the one that hands on: `pairs_dls(cache='disk')`, inside the function
-    for p in CHAPTERS:
-        m = re.search(r'#\| ?default_exp (\S+)', '\n'.join(source(c) for c in cells(p)))
-        if m: number['cargan.' + m[1]] = p.name
-    for module, chapter in number.items():
-        tree = ast.parse((ROOT/(module.replace('.', '/') + '.py')).read_text(encoding='utf-8'))
-        imported = [resolve_name('.'*n.level + (n.module or ''), module.rpartition('.')[0]) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-        seen += [m for m in imported if m in number]
-        for m in imported: assert m not in number or number[m] < chapter or (module, m) in later, (module, m)
-    assert len(seen) > 10   # relative imports were understood
+def measured(path):
+    "Words of all text, folded too; code cells, the median and the greatest number of their lines"
+    words = sum(len(re.sub(r'<[^>]*>|\]\([^)]*\)', ' ', t).split()) for t in texts(path, 'markdown'))
+    lines = [len(re.findall(r'^.*\S', t, re.M)) for t in texts(path, 'code')]
+    return dict(words=words, cells=len(lines), median=median(lines), longest=max(lines))
+
+
+def test_the_main_line_is_short():
+    "The limits of a chapter; pytest shows the table where one is passed"
+    print(f"{'chapter':20} {'words':>6} {'cells':>6} {'median':>7} {'longest':>8}   passed")
+    passed = []
+    for path in LINE:
+        m = measured(path)
+        over = [name for name, ok in dict(words=700 <= m['words'] <= 1200, cells=m['cells'] <= 25,
+                                          median=m['median'] <= 5, longest=m['longest'] <= 25).items() if not ok]
+        print(f"{path.stem:20} {m['words']:6} {m['cells']:6} {m['median']:7.1f} {m['longest']:8}   {' '.join(over)}")
+        passed += [(path.stem, *over)] if over else []
+    assert LINE and not passed
+
+
+@pytest.mark.parametrize('path', LINE, ids=lambda p: p.stem)
+def test_the_main_line_has_outputs(path):
+    "It is read where it is found, without being run; cells that only define or assert show nothing"
+    cells = [c for c in notebook(path)['cells'] if c['cell_type'] == 'code']
+    assert any('image/png' in o.get('data', ()) for c in cells for o in c['outputs'])
 
 
 def test_readme_is_the_index():
-    before = (ROOT/'README.md').read_text(encoding='utf-8')
-    subprocess.run([sys.executable, ROOT/'tools'/'readme.py'], check=True)
-    assert (ROOT/'README.md').read_text(encoding='utf-8') == before
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == readme()
+
+
+# The code
+
+FOLDERS = ['core', 'data', 'models', 'training', 'evaluation', 'deploy', 'all']
+FILES = {'.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): p
+         for p in sorted((ROOT/'cargan').rglob('*.py')) if p.name != '_modidx.py'}
+TREES = {name: ast.parse(p.read_text(encoding='utf-8')) for name, p in FILES.items()}
+MODULES = [name for name, p in FILES.items() if p.name != '__init__.py']
+
+
+def rank(module): return FOLDERS.index(module.split('.')[1]) if '.' in module else -1
+
+
+def imported(module):
+    "The modules of the package that `module` imports, at its head or inside functions"
+    package = module if FILES[module].name == '__init__.py' else module.rpartition('.')[0]
+    found = set()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import): found |= {a.name for a in node.names}
+        if isinstance(node, ast.ImportFrom):
+            base = resolve_name('.'*node.level + (node.module or ''), package)
+            found |= {name if (name := f'{base}.{a.name}') in FILES else base for a in node.names}
+    return found & FILES.keys()
+
+
+GRAPH = {module: imported(module) for module in FILES}
+
+
+def test_imports_are_understood():
+    assert 'cargan.core' in GRAPH['cargan.data.audio']              # from ..core import
+    assert 'cargan.data.audio' in GRAPH['cargan.data.pairs']        # from .audio import
+    assert sum(map(len, GRAPH.values())) > 50
+
+
+def test_imports_point_one_way():
+    up = [f'{m} imports {n}' for m, ns in GRAPH.items() for n in sorted(ns) if rank(n) > rank(m)]
+    assert not up, '\n'.join(up)
+
+
+def test_imports_have_no_circle():
+    list(TopologicalSorter(GRAPH).static_order())   # raises, and names the circle
+
+
+def test_modules_are_short():
+    long = {m: n for m in MODULES if (n := len(FILES[m].read_text(encoding='utf-8').splitlines())) > 400}
+    assert not long
+
+
+def exported(module):
+    "The names in `__all__`"
+    lists = [n.value for n in TREES[module].body if isinstance(n, ast.Assign)
+             and any(isinstance(t, ast.Name) and t.id == '__all__' for t in n.targets)]
+    return {name for value in lists for name in ast.literal_eval(value)}
+
+
+def test_names_and_modules_differ():
+    "With `from cargan.all import *`, one of the two would hide the other"
+    modules = {m.rpartition('.')[2] for m in MODULES} | set(FOLDERS)
+    same = [f'{m}: {name}' for m in MODULES for name in sorted(exported(m) & modules)]
+    assert sum(len(exported(m)) for m in MODULES) > 200 and not same, same
+
+
+def classes_with_bodies(module):
+    "Each class of a module with the nodes of its body and of what `@patch` adds to it"
+    found = {n.name: [n] for n in TREES[module].body if isinstance(n, ast.ClassDef)}
+    for n in TREES[module].body:
+        if isinstance(n, ast.FunctionDef) and is_patched(n):
+            found.setdefault(ast.unparse(n.args.args[0].annotation), []).append(n)
+    return found
+
+
+def is_patched(f): return any(ast.unparse(d).startswith('patch') for d in f.decorator_list)
+def is_private(name): return name.startswith('_') and not name.startswith('__')
+
+
+def private_parts(node):
+    "Private names that `node` defines, or reaches through `self`, `super()`, a learner or a callback"
+    for n in ast.walk(node):
+        if isinstance(n, ast.FunctionDef) and is_private(n.name): yield n.name
+        if isinstance(n, ast.Attribute) and is_private(n.attr): yield n.attr
+
+
+def test_nothing_private_of_fastai():
+    "No private name of a fastai class is overridden, called, patched on or imported"
+    fastai = re.compile('_do_one_batch|_with_events|_do_fit|_do_epoch|_do_grad_opt|_split_hyper')
+    used = []
+    for module, tree in TREES.items():
+        used += [f'{module}: {n}' for n in private_parts(tree) if fastai.fullmatch(n)]
+        for n in ast.walk(tree):
+            if isinstance(n, ast.ImportFrom) and (n.module or '').startswith('fastai'):
+                used += [f'{module}: {a.name}' for a in n.names if is_private(a.name)]
+            if isinstance(n, ast.Attribute) and is_private(n.attr) and re.search(r'\blearn$', ast.unparse(n.value)):
+                used.append(f'{module}: {ast.unparse(n)}')
+        for name, nodes in classes_with_bodies(module).items():
+            bases = getattr(importlib.import_module(module), name).__mro__
+            theirs = {a for b in bases if b.__module__.startswith('fastai') for a in vars(b)}
+            mine = {a for n in nodes for a in private_parts(n)}
+            used += [f'{module}: {name}.{a}' for a in sorted(mine & theirs)]
+            if any(b.__module__.startswith('fastai') and b.__name__ == name for b in bases):
+                used += [f'{module}: {name}.{n.name}' for n in nodes if is_private(n.name)]
+    assert not used, '\n'.join(dict.fromkeys(used))
+
+
+def public_functions(module):
+    "Name and node of the public functions and methods of a module, and of `__init__` and `__call__`"
+    def of(body, where=''):
+        for n in body:
+            if isinstance(n, ast.FunctionDef) and (not n.name.startswith('_') or n.name in ('__init__', '__call__')):
+                yield where + n.name, n
+            if isinstance(n, ast.ClassDef) and not n.name.startswith('_'): yield from of(n.body, f'{n.name}.')
+    return of(TREES[module].body)
+
+
+def parameters(name, f):
+    "The parameters that a caller gives"
+    args = f.args.posonlyargs + f.args.args
+    static = any(ast.unparse(d) == 'staticmethod' for d in f.decorator_list)
+    if ('.' in name and not static) or is_patched(f): args = args[1:]
+    return args + f.args.kwonlyargs
+
+
+def returns_something(f):
+    "Is there a `return` with a value in `f` itself?"
+    inner = {id(m) for n in ast.walk(f) if n is not f and isinstance(n, (ast.FunctionDef, ast.Lambda)) for m in ast.walk(n)}
+    return any(isinstance(n, ast.Return) and n.value is not None and id(n) not in inner for n in ast.walk(f))
+
+
+def check_none(offenders):
+    "Fail with the number of offenders in each module, then each by name"
+    if not any(offenders.values()): return
+    count = {m: sum(len(names) for _, names in found) for m, found in offenders.items() if found}
+    rows = [f'{n:5} {m}' for m, n in count.items()]
+    rows += [f"{m}.{name}({', '.join(names)})" for m, found in offenders.items() for name, names in found]
+    pytest.fail('\n'.join([f'{sum(count.values())} in all', *rows]))
+
+
+def test_public_parameters_are_typed():
+    untyped = {}
+    for m in MODULES:
+        found = [(name, [a.arg for a in parameters(name, f) if not a.annotation]
+                  + (['return'] if returns_something(f) and not f.returns else [])) for name, f in public_functions(m)]
+        untyped[m] = [(name, names) for name, names in found if names]
+    check_none(untyped)
+
+
+def comments(path):
+    "The numbers of the lines with a comment"
+    with tokenize.open(path) as f:
+        return {t.start[0] for t in tokenize.generate_tokens(f.readline) if t.type == tokenize.COMMENT}
+
+
+def test_public_parameters_have_docments():
+    "Each parameter stands on a line with a comment; several may share it"
+    without = {}
+    for m in MODULES:
+        lines = comments(FILES[m])
+        found = [(name, [a.arg for a in parameters(name, f) if a.end_lineno not in lines]) for name, f in public_functions(m)]
+        without[m] = [(name, names) for name, names in found if names]
+    check_none(without)
