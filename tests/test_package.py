@@ -27,7 +27,7 @@ pages = pytest.mark.parametrize('path', PAGES, ids=lambda p: p.relative_to(ROOT/
 def notebook(path): return json.loads(path.read_text(encoding='utf-8'))
 def source(cell): return ''.join(cell['source'])
 def texts(path, kind): return [source(c) for c in notebook(path)['cells'] if c['cell_type'] == kind]
-def is_directive(text, *names): return re.search(rf"^#\|\s*({'|'.join(names)})\b", text, re.M)
+def has_flag(text, *flags): return re.search(rf"^#\|\s*({'|'.join(flags)})\b", text, re.M)
 
 
 # The wheel
@@ -37,7 +37,7 @@ def wheel(tmp_path_factory):
     "Built from a copy: setuptools writes into the tree it builds from"
     copy, out = tmp_path_factory.mktemp('copy'), tmp_path_factory.mktemp('wheel')
     shutil.copytree(ROOT/'cargan', copy/'cargan', ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'settings.ini', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
+    for name in 'setup.py settings.ini pyproject.toml MANIFEST.in README.md LICENSE'.split():
         shutil.copy(ROOT/name, copy)
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation',
                     '-w', out, copy], check=True)
@@ -68,7 +68,8 @@ def test_wheel_runs_elsewhere(wheel, tmp_path):
     "Unpacked into an empty folder and run from another one, it finds its own bundle"
     zipfile.ZipFile(wheel).extractall(tmp_path/'site')
     code = ("import cargan; from cargan.deploy.translate import Translator, shipped_clips; "
-            "t = Translator.from_pretrained()(shipped_clips()['tuba']); print(cargan.__file__, t.label)")
+            "t = Translator.from_pretrained()(shipped_clips()['tuba']); "
+            "print(cargan.__file__, t.label)")
     out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
                          env={'PYTHONPATH': str(tmp_path/'site'), 'PATH': ''})
     assert out.returncode == 0, out.stderr
@@ -86,15 +87,15 @@ def test_page_begins(path):
     assert path.relative_to(ROOT).as_posix() in text, 'the link to Colab leads elsewhere'
     if re.search('^#+ (Check yourself|Exercises)', text, re.M): assert '<details>' in text
     if re.search('^#+ Exercises', text, re.M):
-        assert any('Solution' in c and not is_directive(c, 'eval: false') for c in code)
+        assert any('Solution' in c and not has_flag(c, 'eval: false') for c in code)
 
 
 @pages
 def test_page_is_clean(path):
-    nb = notebook(path)
+    nb, text = notebook(path), path.read_text(encoding='utf-8')
     assert 'widgets' not in nb['metadata']
     assert path.stat().st_size < 600_000
-    assert not re.search(r'/(home|Users|root|work|tmp)/\w', path.read_text(encoding='utf-8')), "a machine's path"
+    assert not re.search(r'/(home|Users|root|work|tmp)/\w', text), "a machine's path"
     outputs = [o for c in nb['cells'] if c['cell_type'] == 'code' for o in c['outputs']]
     assert not [o for o in outputs if o['output_type'] == 'error']
 
@@ -103,28 +104,29 @@ def test_page_is_clean(path):
 def test_imports_have_their_own_cells(path):
     "nbdev runs each cell with an import again, alone, when it makes the docs"
     for text in texts(path, 'code'):
-        if is_directive(text, 'exports?', 'eval: false'): continue
+        if has_flag(text, 'exports?', 'eval: false'): continue
         imports = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(text).body]
         assert all(imports) or not any(imports), text[:80]
 
 
 def measured(path):
     "Words of all text, folded too; code cells, the median and the greatest number of their lines"
-    words = sum(len(re.sub(r'<[^>]*>|\]\([^)]*\)', ' ', t).split()) for t in texts(path, 'markdown'))
+    seen = [re.sub(r'<[^>]*>|\]\([^)]*\)', ' ', t) for t in texts(path, 'markdown')]
     lines = [len(re.findall(r'^.*\S', t, re.M)) for t in texts(path, 'code')]
-    return dict(words=words, cells=len(lines), median=median(lines), longest=max(lines))
+    return dict(words=sum(len(t.split()) for t in seen), cells=len(lines), median=median(lines),
+                longest=max(lines))
 
 
 def test_the_main_line_is_short():
     "The limits of a chapter; pytest shows the table where one is passed"
-    print(f"{'chapter':20} {'words':>6} {'cells':>6} {'median':>7} {'longest':>8}   passed")
+    limits = dict(words=(700, 1200), cells=(1, 25), median=(0, 5), longest=(1, 25))
+    print('chapter'.ljust(20), *(f'{name:>8}' for name in limits), '  passed')
     passed = []
     for path in LINE:
         m = measured(path)
-        over = [name for name, ok in dict(words=700 <= m['words'] <= 1200, cells=m['cells'] <= 25,
-                                          median=m['median'] <= 5, longest=m['longest'] <= 25).items() if not ok]
-        print(f"{path.stem:20} {m['words']:6} {m['cells']:6} {m['median']:7.1f} {m['longest']:8}   {' '.join(over)}")
-        passed += [(path.stem, *over)] if over else []
+        here = [name for name, (low, high) in limits.items() if not low <= m[name] <= high]
+        print(path.stem.ljust(20), *(f'{n:8}' for n in m.values()), ' ', *here)
+        passed += [f'{path.stem}: {name}' for name in here]
     assert LINE and not passed
 
 
@@ -182,8 +184,8 @@ def test_imports_have_no_circle():
 
 
 def test_modules_are_short():
-    long = {m: n for m in MODULES if (n := len(FILES[m].read_text(encoding='utf-8').splitlines())) > 400}
-    assert not long
+    lines = {m: len(FILES[m].read_text(encoding='utf-8').splitlines()) for m in MODULES}
+    assert not {m: n for m, n in lines.items() if n > 400}
 
 
 def exported(module):
@@ -200,8 +202,12 @@ def test_names_and_modules_differ():
     assert sum(len(exported(m)) for m in MODULES) > 200 and not same, same
 
 
-def classes_with_bodies(module):
-    "Each class of a module with the nodes of its body and of what `@patch` adds to it"
+def is_patched(f): return any(ast.unparse(d).startswith('patch') for d in f.decorator_list)
+def is_private(name): return name.startswith('_') and not name.startswith('__')
+
+
+def classes(module):
+    "The nodes of each class of a module: its own, and those of what `@patch` adds to it"
     found = {n.name: [n] for n in TREES[module].body if isinstance(n, ast.ClassDef)}
     for n in TREES[module].body:
         if isinstance(n, ast.FunctionDef) and is_patched(n):
@@ -209,45 +215,52 @@ def classes_with_bodies(module):
     return found
 
 
-def is_patched(f): return any(ast.unparse(d).startswith('patch') for d in f.decorator_list)
-def is_private(name): return name.startswith('_') and not name.startswith('__')
-
-
-def private_parts(node):
-    "Private names that `node` defines, or reaches through `self`, `super()`, a learner or a callback"
+def private_names(node):
+    "Private names that `node` defines as functions or reaches as attributes"
     for n in ast.walk(node):
         if isinstance(n, ast.FunctionDef) and is_private(n.name): yield n.name
         if isinstance(n, ast.Attribute) and is_private(n.attr): yield n.attr
 
 
-def test_nothing_private_of_fastai():
-    "No private name of a fastai class is overridden, called, patched on or imported"
-    fastai = re.compile('_do_one_batch|_with_events|_do_fit|_do_epoch|_do_grad_opt|_split_hyper')
+def is_fastai(cls): return cls.__module__.startswith('fastai')
+
+
+def test_no_private_name_of_fastai():
+    "None is imported, none is reached through a learner; those of the training loop are nowhere"
+    loop = {'_do_one_batch', '_with_events', '_do_fit', '_do_epoch', '_do_grad_opt', '_split_hyper'}
     used = []
     for module, tree in TREES.items():
-        used += [f'{module}: {n}' for n in private_parts(tree) if fastai.fullmatch(n)]
+        used += [f'{module}: {name}' for name in private_names(tree) if name in loop]
         for n in ast.walk(tree):
             if isinstance(n, ast.ImportFrom) and (n.module or '').startswith('fastai'):
                 used += [f'{module}: {a.name}' for a in n.names if is_private(a.name)]
-            if isinstance(n, ast.Attribute) and is_private(n.attr) and re.search(r'\blearn$', ast.unparse(n.value)):
-                used.append(f'{module}: {ast.unparse(n)}')
-        for name, nodes in classes_with_bodies(module).items():
-            bases = getattr(importlib.import_module(module), name).__mro__
-            theirs = {a for b in bases if b.__module__.startswith('fastai') for a in vars(b)}
-            mine = {a for n in nodes for a in private_parts(n)}
-            used += [f'{module}: {name}.{a}' for a in sorted(mine & theirs)]
-            if any(b.__module__.startswith('fastai') and b.__name__ == name for b in bases):
-                used += [f'{module}: {name}.{n.name}' for n in nodes if is_private(n.name)]
-    assert not used, '\n'.join(dict.fromkeys(used))
+            if isinstance(n, ast.Attribute) and is_private(n.attr):
+                text = ast.unparse(n)
+                if re.search(r'\blearn\._\w+$', text): used.append(f'{module}: {text}')
+    assert not used, '\n'.join(used)
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_nothing_private_of_a_fastai_class(module):
+    "A class neither overrides nor calls what is private to its base; no such name is patched on"
+    used = []
+    for name, nodes in classes(module).items():
+        cls = getattr(importlib.import_module(module), name)
+        theirs = {a for base in filter(is_fastai, cls.__mro__) for a in vars(base)}
+        mine = {a for n in nodes for a in private_names(n)}
+        used += [f'{name}.{a}' for a in sorted(mine & theirs)]
+        if is_fastai(cls): used += [f'{name}.{n.name}' for n in nodes if is_private(n.name)]
+    assert not used
 
 
 def public_functions(module):
-    "Name and node of the public functions and methods of a module, and of `__init__` and `__call__`"
+    "Name and node of a module's public functions and methods, `__init__` and `__call__` too"
     def of(body, where=''):
         for n in body:
-            if isinstance(n, ast.FunctionDef) and (not n.name.startswith('_') or n.name in ('__init__', '__call__')):
-                yield where + n.name, n
-            if isinstance(n, ast.ClassDef) and not n.name.startswith('_'): yield from of(n.body, f'{n.name}.')
+            if not isinstance(n, (ast.FunctionDef, ast.ClassDef)): continue
+            if n.name.startswith('_') and n.name not in ('__init__', '__call__'): continue
+            if isinstance(n, ast.FunctionDef): yield where + n.name, n
+            else: yield from of(n.body, f'{n.name}.')
     return of(TREES[module].body)
 
 
@@ -259,10 +272,11 @@ def parameters(name, f):
     return args + f.args.kwonlyargs
 
 
-def returns_something(f):
-    "Is there a `return` with a value in `f` itself?"
-    inner = {id(m) for n in ast.walk(f) if n is not f and isinstance(n, (ast.FunctionDef, ast.Lambda)) for m in ast.walk(n)}
-    return any(isinstance(n, ast.Return) and n.value is not None and id(n) not in inner for n in ast.walk(f))
+def returns_something(node):
+    "Is there a `return` with a value, but for those of functions inside?"
+    if isinstance(node, ast.Return): return node.value is not None
+    inside = [n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.FunctionDef)]
+    return any(map(returns_something, inside))
 
 
 def check_none(offenders):
@@ -270,30 +284,33 @@ def check_none(offenders):
     if not any(offenders.values()): return
     count = {m: sum(len(names) for _, names in found) for m, found in offenders.items() if found}
     rows = [f'{n:5} {m}' for m, n in count.items()]
-    rows += [f"{m}.{name}({', '.join(names)})" for m, found in offenders.items() for name, names in found]
+    rows += [f"{m}.{name}({', '.join(a)})" for m, found in offenders.items() for name, a in found]
     pytest.fail('\n'.join([f'{sum(count.values())} in all', *rows]))
 
 
+def untyped(name, f):
+    "Parameters without an annotation, and `return` where what is returned has none"
+    missing = [a.arg for a in parameters(name, f) if not a.annotation]
+    return missing + ['return']*(returns_something(f) and not f.returns)
+
+
 def test_public_parameters_are_typed():
-    untyped = {}
-    for m in MODULES:
-        found = [(name, [a.arg for a in parameters(name, f) if not a.annotation]
-                  + (['return'] if returns_something(f) and not f.returns else [])) for name, f in public_functions(m)]
-        untyped[m] = [(name, names) for name, names in found if names]
-    check_none(untyped)
+    found = {m: [(name, untyped(name, f)) for name, f in public_functions(m)] for m in MODULES}
+    check_none({m: [(name, a) for name, a in rows if a] for m, rows in found.items()})
 
 
 def comments(path):
     "The numbers of the lines with a comment"
-    with tokenize.open(path) as f:
-        return {t.start[0] for t in tokenize.generate_tokens(f.readline) if t.type == tokenize.COMMENT}
+    with tokenize.open(path) as f: tokens = list(tokenize.generate_tokens(f.readline))
+    return {t.start[0] for t in tokens if t.type == tokenize.COMMENT}
 
 
 def test_public_parameters_have_docments():
     "Each parameter stands on a line with a comment; several may share it"
-    without = {}
+    found = {}
     for m in MODULES:
         lines = comments(FILES[m])
-        found = [(name, [a.arg for a in parameters(name, f) if a.end_lineno not in lines]) for name, f in public_functions(m)]
-        without[m] = [(name, names) for name, names in found if names]
-    check_none(without)
+        rows = [(name, [a.arg for a in parameters(name, f) if a.end_lineno not in lines])
+                for name, f in public_functions(m)]
+        found[m] = [(name, a) for name, a in rows if a]
+    check_none(found)
