@@ -8,13 +8,17 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-
+# files whose tests all start processes, wait and kill; `make test` leaves them out
+# files of tests that start processes, wait and kill; `make test` leaves them out
+SLOW = 'ablation distributed prepare real_pairs reference resume store trackers'.split()
 
 def pytest_collection_modifyitems(items):
-    "Tests marked `cuda` are skipped where there is no GPU"
-    if torch.cuda.is_available(): return
+    "Mark whole files as slow; skip what is marked `cuda` where there is no GPU"
+    gpu = torch.cuda.is_available()
     for item in items:
-        if item.get_closest_marker('cuda'): item.add_marker(pytest.mark.skip(reason='needs a GPU'))
+        if item.path.stem.removeprefix('test_') in SLOW: item.add_marker('slow')
+        if item.get_closest_marker('cuda') and not gpu:
+            item.add_marker(pytest.mark.skip(reason='needs a GPU'))
 
 
 @pytest.fixture(scope='session')

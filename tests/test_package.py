@@ -137,6 +137,15 @@ def test_the_main_line_has_outputs(path):
     assert any('image/png' in o.get('data', ()) for c in cells for o in c['outputs'])
 
 
+def listed(text): return sorted(re.findall(r'\b(?:workshop/\w+/\w+|\d\d_\w+)\.ipynb', text))
+
+
+def test_index_and_sidebar_list_every_page():
+    there = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in PAGES)
+    assert listed('\n'.join(texts(ROOT/'nbs'/'index.ipynb', 'markdown'))) == there
+    assert listed((ROOT/'_quarto.yml').read_text(encoding='utf-8')) == there
+
+
 def test_readme_is_the_index():
     assert (ROOT/'README.md').read_text(encoding='utf-8') == readme()
 

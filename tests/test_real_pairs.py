@@ -10,9 +10,9 @@ from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
 
 NEXT_TO_US = Path(__file__).parent.parent.parent/'shared'/'sub_urmp_sample'
 SAMPLE = Path(os.environ.get('CARGAN_SAMPLE', NEXT_TO_US))
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     not (SAMPLE/'train_data.txt').exists(),
-    reason=f'the 26 real pairs are not at {SAMPLE} (CARGAN_SAMPLE names another folder)')]
+    reason=f'the 26 real pairs are not at {SAMPLE} (CARGAN_SAMPLE names another folder)')
 
 
 @pytest.fixture(scope='module')
