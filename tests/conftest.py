@@ -8,9 +8,9 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-# files whose tests all start processes, wait and kill; `make test` leaves them out
 # files of tests that start processes, wait and kill; `make test` leaves them out
 SLOW = 'ablation distributed prepare real_pairs reference resume store trackers'.split()
+
 
 def pytest_collection_modifyitems(items):
     "Mark whole files as slow; skip what is marked `cuda` where there is no GPU"
