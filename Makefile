@@ -9,7 +9,8 @@ export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/
 export MPLBACKEND ?= Agg
 
 # The pages of the workshop that take seconds; make test runs them beside the whole main line
-FAST := core/core data/audio models/attention models/discriminator models/generator training/losses
+FAST := core/core data/audio data/formats models/attention \
+	models/discriminator models/generator training/losses
 
 .PHONY: demo test test-all quick main-line pages pytest lint types docs outputs lab release clean
 
