@@ -1,6 +1,7 @@
-"""How long does one translation take, and what does the import cost? One clip, warm, with the shipped bundle.
+"""How long does one translation take, and what does the import cost? One clip, warm, with a bundle.
 
-Prints milliseconds for the whole call (file to picture) and for the model alone, beside fastai's own import in the same run.
+Prints milliseconds for the whole call (file to picture) and for the model alone, and the seconds of
+the import beside those of fastai's own in the same run.
 """
 import argparse
 import json
@@ -12,10 +13,10 @@ from pathlib import Path
 
 
 def import_seconds(*modules, times=7):
-    "Median seconds that a fresh interpreter needs to import each of `modules`, taken in turn so that all see the same machine"
+    "Median seconds that a fresh interpreter needs to import each module; they take turns"
+    code = 'import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)'
     def once(module):
-        code = f'import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)'
-        return float(subprocess.check_output([sys.executable, '-c', code]))
+        return float(subprocess.check_output([sys.executable, '-c', code.format(module)]))
     for m in modules: once(m)   # from a cold disk
     return map(statistics.median, zip(*[[once(m) for m in modules] for _ in range(times)]))
 
@@ -30,24 +31,31 @@ def milliseconds(f, times=50):
     return statistics.median(once() for _ in range(times))
 
 
+def measure(bundle):
+    "The report"
+    fastai, basics, ours = import_seconds('fastai.vision.all', 'fastai.basics',
+                                          'cargan.deploy.translate')
+    import torch
+    from cargan.deploy.translate import Translator, shipped_clips
+    translator = Translator.from_pretrained(bundle)
+    clip = next(iter(shipped_clips().values()))
+    t = translator(clip)
+    wave, label = t.wave[None], torch.tensor([translator.labels.index(t.label)])
+    whole = milliseconds(lambda: translator(clip))
+    model = milliseconds(lambda: translator.paint(wave, label))
+    return dict(size=translator.model.spec.size, threads=torch.get_num_threads(),
+                milliseconds=round(whole, 1), milliseconds_model=round(model, 1),
+                import_seconds=round(ours, 2), import_seconds_fastai=round(fastai, 2),
+                import_ratio=round(ours/fastai, 2), import_seconds_fastai_basics=round(basics, 2),
+                import_ratio_basics=round(ours/basics, 2))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--bundle', help='a bundle; the shipped one if not given')
     parser.add_argument('--json', help='write the numbers here')
     args = parser.parse_args()
-    fastai, basics, ours = import_seconds('fastai.vision.all', 'fastai.basics', 'cargan.deploy.translate')
-
-    import torch
-    from cargan.deploy.translate import Translator, shipped_clips
-    translator = Translator.from_pretrained(args.bundle)
-    clip = next(iter(shipped_clips().values()))
-    t = translator(clip)
-    label = torch.tensor([translator.labels.index(t.label)])
-    report = dict(size=translator.model.spec.size, threads=torch.get_num_threads(),
-                  milliseconds=round(milliseconds(lambda: translator(clip)), 1),
-                  milliseconds_model=round(milliseconds(lambda: translator.paint(t.wave[None], label)), 1),
-                  import_seconds=round(ours, 2), import_seconds_fastai=round(fastai, 2), import_ratio=round(ours/fastai, 2),
-                  import_seconds_fastai_basics=round(basics, 2), import_ratio_basics=round(ours/basics, 2))
+    report = measure(args.bundle)
     for k, v in report.items(): print(f'{k:28} {v}')
     if args.json: Path(args.json).write_text(json.dumps(report, indent=1))
 

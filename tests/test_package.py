@@ -1,30 +1,46 @@
-"The package as it is shipped, and the shape of the course"
+"The package as it is shipped, the shape of its code, and the shape of the course"
 import ast
+import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tokenize
 import zipfile
 from configparser import ConfigParser
+from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
+from statistics import median
 
 import pytest
+from readme import readme
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((p for p in (ROOT/'nbs').rglob('*.ipynb') if p.name != 'index.ipynb' and '.ipynb_checkpoints' not in p.parts),
-                  key=lambda p: p.name)
-ORDER = ['data', 'models', 'training', 'evaluation', 'deploy']
+LINE = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))                  # the main line, in order
+WORKSHOP = sorted((ROOT/'nbs'/'workshop').glob('*/*.ipynb'))
+PAGES = LINE + WORKSHOP
+pages = pytest.mark.parametrize('path', PAGES, ids=lambda p: p.relative_to(ROOT/'nbs').stem)
 
 
-def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+def notebook(path): return json.loads(path.read_text(encoding='utf-8'))
 def source(cell): return ''.join(cell['source'])
+def texts(path, kind): return [source(c) for c in notebook(path)['cells'] if c['cell_type'] == kind]
+def has_flag(text, *flags): return re.search(rf"^#\|\s*({'|'.join(flags)})\b", text, re.M)
 
+
+# The wheel
 
 @pytest.fixture(scope='session')
 def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp('wheel')
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', out, ROOT], check=True)
+    "Built from a copy: setuptools writes into the tree it builds from"
+    copy, out = tmp_path_factory.mktemp('copy'), tmp_path_factory.mktemp('wheel')
+    shutil.copytree(ROOT/'cargan', copy/'cargan', ignore=shutil.ignore_patterns('__pycache__'))
+    for name in 'setup.py settings.ini pyproject.toml MANIFEST.in README.md LICENSE'.split():
+        shutil.copy(ROOT/name, copy)
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation',
+                    '-w', out, copy], check=True)
     return next(out.glob('*.whl'))
 
 
@@ -42,67 +58,268 @@ def test_wheel_metadata(wheel):
     cfg = ini['DEFAULT']
     z = zipfile.ZipFile(wheel)
     meta = z.read(next(n for n in z.namelist() if n.endswith('METADATA'))).decode()
-    entry = z.read(next(n for n in z.namelist() if n.endswith('entry_points.txt'))).decode().replace(' = ', '=')
+    entry = z.read(next(n for n in z.namelist() if n.endswith('entry_points.txt'))).decode()
     assert f"Summary: {cfg['description']}" in meta and 'Requires-Dist: fastai' in meta
-    for line in filter(None, cfg['console_scripts'].split('\n')): assert line in entry
+    for line in filter(None, cfg['console_scripts'].split('\n')):
+        assert line in entry.replace(' = ', '=')
 
 
 def test_wheel_runs_elsewhere(wheel, tmp_path):
     "Unpacked into an empty folder and run from another one, it finds its own bundle"
     zipfile.ZipFile(wheel).extractall(tmp_path/'site')
-    code = ("import cargan, sys; from cargan.deploy.translate import Translator, shipped_clips; "
-            "t = Translator.from_pretrained()(shipped_clips()['tuba']); print(cargan.__file__, t.label)")
+    code = ("import cargan; from cargan.deploy.translate import Translator, shipped_clips; "
+            "t = Translator.from_pretrained()(shipped_clips()['tuba']); "
+            "print(cargan.__file__, t.label)")
     out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
                          env={'PYTHONPATH': str(tmp_path/'site'), 'PATH': ''})
     assert out.returncode == 0, out.stderr
-    assert out.stdout.startswith(str(tmp_path/'site'))
+    assert out.stdout.split() == [str(tmp_path/'site'/'cargan'/'__init__.py'), 'tuba']
 
 
-@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
-def test_chapter_shape(path):
-    cs = cells(path)
-    first, text = source(cs[0]), '\n'.join(source(c) for c in cs if c['cell_type'] == 'markdown')
-    assert re.match(r'# \S.*\n\n> \S', first), 'title and promise'
-    for part in ('Open in Colab', '**You will learn**', '## Check yourself', '<details>', '## Exercises', '## Further reading'):
-        assert part in text, part
-    assert any('Solution' in source(c) for c in cs if c['cell_type'] == 'code'), 'a solution that runs'
+# The course
+
+@pages
+def test_page_begins(path):
+    "Title, promise and a link to Colab; a page that asks has folded answers and solutions that run"
+    text, code = '\n'.join(texts(path, 'markdown')), texts(path, 'code')
+    assert re.match(r'# \S.*\n\n> \S', texts(path, 'markdown')[0]), 'title and promise'
+    assert 'https://colab.research.google.com/' in text
+    assert path.relative_to(ROOT).as_posix() in text, 'the link to Colab leads elsewhere'
+    if re.search('^#+ (Check yourself|Exercises)', text, re.M): assert '<details>' in text
+    if re.search('^#+ Exercises', text, re.M):
+        assert any('Solution' in c and not has_flag(c, 'eval: false') for c in code)
 
 
-@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
-def test_chapter_is_clean(path):
-    nb = json.loads(path.read_text(encoding='utf-8'))
+@pages
+def test_page_is_clean(path):
+    nb, text = notebook(path), path.read_text(encoding='utf-8')
     assert 'widgets' not in nb['metadata']
-    for c in nb['cells']:
-        flagged = re.search(r'^#\|\s*(slow|cuda)\b', source(c), re.M)
-        if c['cell_type'] == 'code' and not flagged: assert not c['outputs'], source(c)[:80]
-    assert not re.search(r'/(home|Users|root|work)/\w', path.read_text(encoding='utf-8')), "a machine's path"
+    assert path.stat().st_size < 600_000
+    assert not re.search(r'/(home|Users|root|work|tmp)/\w', text), "a machine's path"
+    outputs = [o for c in nb['cells'] if c['cell_type'] == 'code' for o in c['outputs']]
+    assert not [o for o in outputs if o['output_type'] == 'error']
 
 
-@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+@pages
 def test_imports_have_their_own_cells(path):
     "nbdev runs each cell with an import again, alone, when it makes the docs"
-    for c in cells(path):
-        if c['cell_type'] != 'code' or re.search(r'^#\|\s*(export|eval: false)', source(c), re.M): continue
-        imports = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(source(c)).body]
-        assert all(imports) or not any(imports), source(c)[:80]
+    for text in texts(path, 'code'):
+        if has_flag(text, 'exports?', 'eval: false'): continue
+        imports = [isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(text).body]
+        assert all(imports) or not any(imports), text[:80]
 
 
-def test_imports_point_up_the_page():
-    "A module imports modules of earlier chapters"
-    number, seen = {}, []
-    later = {('cargan.data.pairs', 'cargan.data.store')}   # the one that hands on: `pairs_dls(cache='disk')`, inside the function
-    for p in CHAPTERS:
-        m = re.search(r'#\| ?default_exp (\S+)', '\n'.join(source(c) for c in cells(p)))
-        if m: number['cargan.' + m[1]] = p.name
-    for module, chapter in number.items():
-        tree = ast.parse((ROOT/(module.replace('.', '/') + '.py')).read_text(encoding='utf-8'))
-        imported = [resolve_name('.'*n.level + (n.module or ''), module.rpartition('.')[0]) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-        seen += [m for m in imported if m in number]
-        for m in imported: assert m not in number or number[m] < chapter or (module, m) in later, (module, m)
-    assert len(seen) > 10   # relative imports were understood
+def measured(path):
+    "Words of all text, folded too; code cells, the median and the greatest number of their lines"
+    seen = [re.sub(r'<[^>]*>|\]\([^)]*\)', ' ', t) for t in texts(path, 'markdown')]
+    lines = [len(re.findall(r'^.*\S', t, re.M)) for t in texts(path, 'code')]
+    return dict(words=sum(len(t.split()) for t in seen), cells=len(lines), median=median(lines),
+                longest=max(lines))
+
+
+def test_the_main_line_is_short():
+    "The limits of a chapter; pytest shows the table where one is passed"
+    limits = dict(words=(700, 1200), cells=(1, 25), median=(0, 5), longest=(1, 25))
+    print('chapter'.ljust(20), *(f'{name:>8}' for name in limits), '  passed')
+    passed = []
+    for path in LINE:
+        m = measured(path)
+        here = [name for name, (low, high) in limits.items() if not low <= m[name] <= high]
+        print(path.stem.ljust(20), *(f'{n:8}' for n in m.values()), ' ', *here)
+        passed += [f'{path.stem}: {name}' for name in here]
+    assert LINE and not passed
+
+
+@pytest.mark.parametrize('path', LINE, ids=lambda p: p.stem)
+def test_the_main_line_has_outputs(path):
+    "It is read where it is found, without being run; cells that only define or assert show nothing"
+    cells = [c for c in notebook(path)['cells'] if c['cell_type'] == 'code']
+    assert any('image/png' in o.get('data', ()) for c in cells for o in c['outputs'])
+
+
+def listed(text): return sorted(re.findall(r'\b(?:workshop/\w+/\w+|\d\d_\w+)\.ipynb', text))
+
+
+def test_index_and_sidebar_list_every_page():
+    there = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in PAGES)
+    assert listed('\n'.join(texts(ROOT/'nbs'/'index.ipynb', 'markdown'))) == there
+    assert listed((ROOT/'_quarto.yml').read_text(encoding='utf-8')) == there
 
 
 def test_readme_is_the_index():
-    before = (ROOT/'README.md').read_text(encoding='utf-8')
-    subprocess.run([sys.executable, ROOT/'tools'/'readme.py'], check=True)
-    assert (ROOT/'README.md').read_text(encoding='utf-8') == before
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == readme()
+
+
+# The code
+
+FOLDERS = ['core', 'data', 'models', 'training', 'evaluation', 'deploy', 'all']
+FILES = {'.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): p
+         for p in sorted((ROOT/'cargan').rglob('*.py')) if p.name != '_modidx.py'}
+TREES = {name: ast.parse(p.read_text(encoding='utf-8')) for name, p in FILES.items()}
+MODULES = [name for name, p in FILES.items() if p.name != '__init__.py']
+
+
+def rank(module): return FOLDERS.index(module.split('.')[1]) if '.' in module else -1
+
+
+def imported(module):
+    "The modules of the package that `module` imports, at its head or inside functions"
+    package = module if FILES[module].name == '__init__.py' else module.rpartition('.')[0]
+    found = set()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import): found |= {a.name for a in node.names}
+        if isinstance(node, ast.ImportFrom):
+            base = resolve_name('.'*node.level + (node.module or ''), package)
+            found |= {name if (name := f'{base}.{a.name}') in FILES else base for a in node.names}
+    return found & FILES.keys()
+
+
+GRAPH = {module: imported(module) for module in FILES}
+
+
+def test_imports_are_understood():
+    assert 'cargan.core' in GRAPH['cargan.data.audio']              # from ..core import
+    assert 'cargan.data.audio' in GRAPH['cargan.data.pairs']        # from .audio import
+    assert sum(map(len, GRAPH.values())) > 50
+
+
+def test_imports_point_one_way():
+    up = [f'{m} imports {n}' for m, ns in GRAPH.items() for n in sorted(ns) if rank(n) > rank(m)]
+    assert not up, '\n'.join(up)
+
+
+def test_imports_have_no_circle():
+    list(TopologicalSorter(GRAPH).static_order())   # raises, and names the circle
+
+
+def test_modules_are_short():
+    lines = {m: len(FILES[m].read_text(encoding='utf-8').splitlines()) for m in MODULES}
+    assert not {m: n for m, n in lines.items() if n > 400}
+
+
+def exported(module):
+    "The names in `__all__`"
+    lists = [n.value for n in TREES[module].body if isinstance(n, ast.Assign)
+             and any(isinstance(t, ast.Name) and t.id == '__all__' for t in n.targets)]
+    return {name for value in lists for name in ast.literal_eval(value)}
+
+
+def test_names_and_modules_differ():
+    "With `from cargan.all import *`, one of the two would hide the other"
+    modules = {m.rpartition('.')[2] for m in MODULES} | set(FOLDERS)
+    same = [f'{m}: {name}' for m in MODULES for name in sorted(exported(m) & modules)]
+    assert sum(len(exported(m)) for m in MODULES) > 200 and not same, same
+
+
+def is_patched(f): return any(ast.unparse(d).startswith('patch') for d in f.decorator_list)
+def is_private(name): return name.startswith('_') and not name.startswith('__')
+
+
+def classes(module):
+    "The nodes of each class of a module: its own, and those of what `@patch` adds to it"
+    found = {n.name: [n] for n in TREES[module].body if isinstance(n, ast.ClassDef)}
+    for n in TREES[module].body:
+        if isinstance(n, ast.FunctionDef) and is_patched(n):
+            found.setdefault(ast.unparse(n.args.args[0].annotation), []).append(n)
+    return found
+
+
+def private_names(node):
+    "Private names that `node` defines as functions or reaches as attributes"
+    for n in ast.walk(node):
+        if isinstance(n, ast.FunctionDef) and is_private(n.name): yield n.name
+        if isinstance(n, ast.Attribute) and is_private(n.attr): yield n.attr
+
+
+def is_fastai(cls): return cls.__module__.startswith('fastai')
+
+
+def test_no_private_name_of_fastai():
+    "None is imported, none is reached through a learner; those of the training loop are nowhere"
+    loop = {'_do_one_batch', '_with_events', '_do_fit', '_do_epoch', '_do_grad_opt', '_split_hyper'}
+    used = []
+    for module, tree in TREES.items():
+        used += [f'{module}: {name}' for name in private_names(tree) if name in loop]
+        for n in ast.walk(tree):
+            if isinstance(n, ast.ImportFrom) and (n.module or '').startswith('fastai'):
+                used += [f'{module}: {a.name}' for a in n.names if is_private(a.name)]
+            if isinstance(n, ast.Attribute) and is_private(n.attr):
+                text = ast.unparse(n)
+                if re.search(r'\blearn\._\w+$', text): used.append(f'{module}: {text}')
+    assert not used, '\n'.join(used)
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_nothing_private_of_a_fastai_class(module):
+    "A class neither overrides nor calls what is private to its base; no such name is patched on"
+    used = []
+    for name, nodes in classes(module).items():
+        cls = getattr(importlib.import_module(module), name)
+        theirs = {a for base in filter(is_fastai, cls.__mro__) for a in vars(base)}
+        mine = {a for n in nodes for a in private_names(n)}
+        used += [f'{name}.{a}' for a in sorted(mine & theirs)]
+        if is_fastai(cls): used += [f'{name}.{n.name}' for n in nodes if is_private(n.name)]
+    assert not used
+
+
+def public_functions(module):
+    "Name and node of a module's public functions and methods, `__init__` and `__call__` too"
+    def of(body, where=''):
+        for n in body:
+            if not isinstance(n, (ast.FunctionDef, ast.ClassDef)): continue
+            if n.name.startswith('_') and n.name not in ('__init__', '__call__'): continue
+            if isinstance(n, ast.FunctionDef): yield where + n.name, n
+            else: yield from of(n.body, f'{n.name}.')
+    return of(TREES[module].body)
+
+
+def parameters(name, f):
+    "The parameters that a caller gives"
+    args = f.args.posonlyargs + f.args.args
+    static = any(ast.unparse(d) == 'staticmethod' for d in f.decorator_list)
+    if ('.' in name and not static) or is_patched(f): args = args[1:]
+    return args + f.args.kwonlyargs
+
+
+def returns_something(node):
+    "Is there a `return` with a value, but for those of functions inside?"
+    if isinstance(node, ast.Return): return node.value is not None
+    inside = [n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.FunctionDef)]
+    return any(map(returns_something, inside))
+
+
+def check_none(offenders):
+    "Fail with the number of offenders in each module, then each by name"
+    if not any(offenders.values()): return
+    count = {m: sum(len(names) for _, names in found) for m, found in offenders.items() if found}
+    rows = [f'{n:5} {m}' for m, n in count.items()]
+    rows += [f"{m}.{name}({', '.join(a)})" for m, found in offenders.items() for name, a in found]
+    pytest.fail('\n'.join([f'{sum(count.values())} in all', *rows]))
+
+
+def untyped(name, f):
+    "Parameters without an annotation, and `return` where what is returned has none"
+    missing = [a.arg for a in parameters(name, f) if not a.annotation]
+    return missing + ['return']*(returns_something(f) and not f.returns)
+
+
+def test_public_parameters_are_typed():
+    found = {m: [(name, untyped(name, f)) for name, f in public_functions(m)] for m in MODULES}
+    check_none({m: [(name, a) for name, a in rows if a] for m, rows in found.items()})
+
+
+def comments(path):
+    "The numbers of the lines with a comment"
+    with tokenize.open(path) as f: tokens = list(tokenize.generate_tokens(f.readline))
+    return {t.start[0] for t in tokens if t.type == tokenize.COMMENT}
+
+
+def test_public_parameters_have_docments():
+    "Each parameter stands on a line with a comment; several may share it"
+    found = {}
+    for m in MODULES:
+        lines = comments(FILES[m])
+        rows = [(name, [a.arg for a in parameters(name, f) if a.end_lineno not in lines])
+                for name, f in public_functions(m)]
+        found[m] = [(name, a) for name, a in rows if a]
+    check_none(found)

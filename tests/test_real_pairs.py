@@ -1,15 +1,18 @@
-"The 26 real pairs that the authors of CAR-GAN publish: read them, and learn them by heart. Skipped where they are absent"
+"The 26 real pairs that the authors of CAR-GAN publish, read and learnt by heart; skipped if absent"
 import os
 import warnings
 from pathlib import Path
 
 import pytest
-import torch
 from fastai.torch_core import set_seed
 
-SAMPLE = Path(os.environ.get('CARGAN_SAMPLE', Path(__file__).parent.parent.parent/'shared'/'sub_urmp_sample'))
-pytestmark = pytest.mark.skipif(not (SAMPLE/'train_data.txt').exists(),
-                                reason=f'the 26 real pairs are not at {SAMPLE} (CARGAN_SAMPLE names another folder)')
+from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
+
+NEXT_TO_US = Path(__file__).parent.parent.parent/'shared'/'sub_urmp_sample'
+SAMPLE = Path(os.environ.get('CARGAN_SAMPLE', NEXT_TO_US))
+pytestmark = pytest.mark.skipif(
+    not (SAMPLE/'train_data.txt').exists(),
+    reason=f'the 26 real pairs are not at {SAMPLE} (CARGAN_SAMPLE names another folder)')
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +24,6 @@ def dls():
 
 
 def test_read(dls):
-    from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
     assert tuple(dls.vocab) == SUB_URMP_LABELS and len(dls.train_ds) == 26
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -34,11 +36,12 @@ def test_read(dls):
     lms, _, image = dls.train.one_batch()
     assert lms.shape == (26, 1, 32, 32) and image.shape == (26, 3, 32, 32)
     assert lms.min() < -.9 and lms.max() > .9
-    assert lms[:, 0, :16].mean() > lms[:, 0, 16:].mean()   # upright: instruments sound more below than above
+    below, above = lms[:, 0, :16], lms[:, 0, 16:]
+    assert below.mean() > above.mean()   # upright
 
 
 def test_overfit(dls):
-    "At 32 px, eighty steps bring stage 2's L1 under a third of where it began (chapter 13 goes on at 64 px)"
+    "At 32 px, eighty steps bring stage 2's L1 under a third of where it began"
     from cargan.models.classifier import ImageClassifier, classifier_learner
     from cargan.models.preset import get_preset
     from cargan.training.learner import cargan_learner

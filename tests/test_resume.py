@@ -95,14 +95,16 @@ def wait_for(condition, process, seconds=300):
 
 
 def test_killed_at_random(runner, whole):
+    "Up to five times, each within half of the time that the whole run takes from its configuration to its bundle"
     run, seed = runner.folder/'random', int(os.environ.get('KILL_SEED') or time.time())
     print('KILL_SEED', seed)
+    begun, ended = [(whole/name).stat().st_mtime for name in ('config.json', 'bundle.safetensors')]
     chance, args, n = random.Random(seed), runner.begin(run), 0
     while n < 5:
-        begun = (run/'config.json').stat().st_mtime_ns if run.exists() else 0
+        before = (run/'config.json').stat().st_mtime_ns if run.exists() else 0
         p = runner.start(*args)
-        wait_for(lambda: (run/'config.json').exists() and (run/'config.json').stat().st_mtime_ns != begun, p)
-        try: p.wait(chance.uniform(0, 3.5))
+        wait_for(lambda: (run/'config.json').exists() and (run/'config.json').stat().st_mtime_ns != before, p)
+        try: p.wait(chance.uniform(0, .5)*(ended - begun))
         except subprocess.TimeoutExpired: p.kill()
         p.communicate()
         n, args = n + 1, runner.go_on(run)

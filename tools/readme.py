@@ -3,15 +3,23 @@ import json
 import re
 from pathlib import Path
 
-here = Path(__file__).parent.parent
-parts = []
-for cell in json.loads((here/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']:
+ROOT = Path(__file__).parent.parent
+
+
+def block(cell):
+    "A cell as markdown; nothing of a hidden one"
     text = ''.join(cell['source']).strip()
-    if cell['cell_type'] == 'markdown': parts.append(text)
-    elif not text.startswith('#| hide'):
-        lines = [l for l in text.splitlines() if not l.startswith('#|')]
-        parts.append('```python\n' + '\n'.join(lines) + '\n```')
-text = '\n\n'.join(parts) + '\n'
-text = text.replace('](images/', '](nbs/images/')
-text = re.sub(r'\]\(((?:workshop/|\d\d_)[\w/]+\.ipynb\))', r'](nbs/\1', text)
-(here/'README.md').write_text(text, encoding='utf-8')
+    if cell['cell_type'] == 'markdown': return text
+    if text.startswith('#| hide'): return ''
+    lines = [l for l in text.splitlines() if not l.startswith('#|')]
+    return '\n'.join(['```python', *lines, '```'])
+
+
+def readme():
+    "The text of README.md, with links that lead from there"
+    cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
+    text = '\n\n'.join(filter(None, map(block, cells))) + '\n'
+    return re.sub(r'\]\(((?:images/|workshop/|\d\d_)[^)]*)\)', r'](nbs/\1)', text)
+
+
+if __name__ == '__main__': (ROOT/'README.md').write_text(readme(), encoding='utf-8')
