@@ -5,7 +5,7 @@ opened."""
 
 # %% auto #0
 __all__ = ['OURS', 'BUNDLE_FORMAT', 'BUNDLE_NAME', 'PRETRAINED', 'build_network', 'recipe_of', 'save_bundle', 'read_bundle',
-           'load_bundle']
+           'load_bundle', 'Bundled']
 
 # %% ../../nbs/workshop/models/bundle.ipynb #ab15f4d4
 import json
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastcore.basics import patch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
@@ -24,7 +23,6 @@ from torch import nn
 
 from ..core import CarganError, write_whole
 from ..data.audio import LMSSpec
-from .cascade import CARGAN
 from .classifier import AudioClassifier, ImageClassifier, SoundEncoder
 from .preset import preset_from
 
@@ -124,18 +122,17 @@ def _networks(path, config, given): # each from the caller's hand, from its reci
     return {**given, **out}
 
 def load_bundle(
+    cls:type, # `CARGAN`
     path:str|Path, # a file that `save_bundle` wrote
     device:str|torch.device='cpu', # where to
     **networks:nn.Module|None # c, audio or encoder, where they are one's own; weights are the bundle's
-)->CARGAN: # in `eval` mode
+)->Any: # a `cls` in `eval` mode
     "Read a bundle, also one of 0.1.0. Raises `CarganError` on files that are none, or do not fit"
     config, tensors = read_bundle(path)
-    if odd := set(networks) - {'c', 'audio', 'encoder'}:
-        raise CarganError(f"{odd.pop()}: a model has no such network; c, audio or encoder can be given")
     try:
         with torch.random.fork_rng(devices=[]): # the weights drawn here are not kept
-            model = CARGAN(preset_from(config['preset']), config['labels'],
-                           LMSSpec(**config['spec']), **_networks(path, config, networks))
+            model = cls(preset_from(config['preset']), config['labels'], LMSSpec(**config['spec']),
+                        **_networks(path, config, networks))
         model.load_state_dict({k: v.float() if v.is_floating_point() else v
                                for k, v in tensors.items()})
     except (TypeError, KeyError, RuntimeError, AttributeError) as e:
@@ -144,44 +141,41 @@ def load_bundle(
     model.metrics, model.input = config.get('metrics') or {}, config.get('input', 'lms')
     return model.to(device).eval()
 
-# %% ../../nbs/workshop/models/bundle.ipynb #76e803ec
-@patch
-def save(self:CARGAN,
-    path:str|Path, # where to
-    half:bool=False # store weights as float16?
-)->Path:
-    "`save_bundle` as a method"
-    return save_bundle(self, path, half)
+# %% ../../nbs/workshop/models/bundle.ipynb #163ffe00
+class Bundled(ModelHubMixin):
+    "What a model gets that is saved as a bundle: `save`, `from_pretrained`, and the hub's methods"
+    def save(self,
+        path:str|Path, # where to
+        half:bool=False # store weights as float16?
+    )->Path:
+        "`save_bundle` as a method"
+        return save_bundle(self, path, half)
 
-@patch
-def _save_pretrained(self:CARGAN, save_directory): save_bundle(self, Path(save_directory)/BUNDLE_NAME)
+    def _save_pretrained(self, save_directory): save_bundle(self, Path(save_directory)/BUNDLE_NAME)
 
-@patch(cls_method=True)
-def _from_pretrained(cls:CARGAN, *, model_id, revision=None, cache_dir=None, force_download=False,
-                     local_files_only=False, token=None, device='cpu', **given):
-    path = hf_hub_download(model_id, BUNDLE_NAME, revision=revision, cache_dir=cache_dir,
-                           force_download=force_download, local_files_only=local_files_only,
-                           token=token)
-    own = {k: v for k, v in given.items() if isinstance(v, nn.Module)}
-    return load_bundle(path, device, **own)
+    @classmethod
+    def _from_pretrained(cls, *, model_id, device='cpu', c=None, audio=None, encoder=None, **hub):
+        wanted = 'revision', 'cache_dir', 'force_download', 'local_files_only', 'token'
+        path = hf_hub_download(model_id, BUNDLE_NAME, **{k: v for k, v in hub.items() if k in wanted})
+        return load_bundle(cls, path, device, c=c, audio=audio, encoder=encoder)
 
-@patch(cls_method=True)
-def from_pretrained(cls:CARGAN,
-    path:str|Path|None=None, # a bundle, a folder with one, or a hub's owner/name; the shipped one
-    device:str|torch.device='cpu', # where to
-    c:nn.Module|None=None, # the network C, where it is the owner's
-    audio:nn.Module|None=None, # the audio classifier, likewise
-    encoder:nn.Module|None=None, # the encoder, likewise
-    **hub:Any # the hub's `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`
-)->CARGAN:
-    "A model, in `eval` mode. Raises `CarganError` as `load_bundle` does, or if the hub has none"
-    given = dict(c=c, audio=audio, encoder=encoder)
-    if path is None: return load_bundle(PRETRAINED, device, **given)
-    if Path(path).is_dir(): return load_bundle(Path(path)/BUNDLE_NAME, device, **given)
-    if Path(path).is_file() or not re.fullmatch(r'[\w.-]+/[\w.-]+(?<!\.safetensors)', str(path)):
-        return load_bundle(path, device, **given)
-    try: return ModelHubMixin.from_pretrained.__func__(cls, path, device=device, **given, **hub)
-    except CarganError: raise
-    except Exception as e: # the hub's, httpx's and the system's: all mean that it cannot be had
-        raise CarganError(f"{path}: no file or folder here, and the hub has no such model, or cannot "
-                          f"be reached ({str(e).splitlines()[0]})") from e
+    @classmethod
+    def from_pretrained(cls,
+        path:str|Path|None=None, # a bundle, a folder with one, or a hub's owner/name; the shipped one
+        device:str|torch.device='cpu', # where to
+        c:nn.Module|None=None, # the network C, where it is the owner's
+        audio:nn.Module|None=None, # the audio classifier, likewise
+        encoder:nn.Module|None=None, # the encoder, likewise
+        **hub:Any # the hub's `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`
+    )->Any: # a model, in `eval` mode
+        "Load a model. Raises `CarganError` as `load_bundle` does, or if the hub has none"
+        given = dict(c=c, audio=audio, encoder=encoder)
+        if path is None: return load_bundle(cls, PRETRAINED, device, **given)
+        if Path(path).is_dir(): path = Path(path)/BUNDLE_NAME
+        name = re.fullmatch(r'[\w.-]+/[\w.-]+(?<!\.safetensors)', str(path))
+        if Path(path).is_file() or not name: return load_bundle(cls, path, device, **given)
+        try: return super().from_pretrained(path, device=device, **given, **hub)
+        except CarganError: raise
+        except Exception as e: # the hub's, httpx's, the system's: all mean that it cannot be had
+            raise CarganError(f"{path}: no file or folder here, and the hub has no such model, or "
+                              f"cannot be reached ({str(e).splitlines()[0]})") from e

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelHubMixin
 from torch import nn
 from torch.nn import functional as F
 
 from ..core import CarganError
 from ..data.audio import LMSSpec
+from .bundle import Bundled
 from .classifier import AudioClassifier, ImageClassifier, SoundEncoder
 from .frozen import Frozen
 from .generator import UNet, init_weights, planes
@@ -77,7 +77,7 @@ def check_network(
         raise CarganError(f"{name}: a {type(network).__name__} that gives {given} for two, "
                           f"[2, {n_out}] is needed")
 
-class CARGAN(nn.Module, ModelHubMixin, library_name='cargan', tags=['audio-to-image', 'gan']):
+class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 'gan']):
     "Sound and label in, two pictures out (paper, figure 1). Raises `CarganError` on what does not fit"
     def __init__(self,
         preset:str|Path|Preset, # a name out of `presets`, a TOML file, or a `Preset`
