@@ -24,7 +24,7 @@ def few_steps(data, out, attention=True, wide=True, epochs=1, **changes):
     from cargan.models.preset import get_preset
     from cargan.models.classifier import ImageClassifier
     from cargan.training.callbacks import EMA, LossParts
-    from cargan.training.distributed import distributed, together
+    from cargan.training.distributed import join_processes, together
     from cargan.training.learner import cargan_learner
 
     def run():
@@ -40,13 +40,14 @@ def few_steps(data, out, attention=True, wide=True, epochs=1, **changes):
         if wide: learn.model.double()
         start = {k: v.clone() for k, v in learn.model.state_dict().items()}
         with learn.no_logging(): learn.fit_preset(epochs)
-        moments = {f'{i}.{k}': v for i, s in enumerate(learn.opt.opt.state.values()) for k, v in s.items()}
+        moments = {f'{who}.{i}.{k}': v for who, opt in (('g', learn.opt.opt), ('d', learn.opt.d.opt))
+                   for i, s in enumerate(opt.state.values()) for k, v in s.items()}
         assert not any(type(m).__name__ == 'SyncNorm' for m in learn.model.modules())
         return dict(start=start, weights=learn.model.state_dict(), moments=moments, steps=len(learn.recorder.losses),
                     average=learn.ema.average.module.state_dict(), figures=[float(v) for v in learn.recorder.values[-1]],
                     losses=[float(v) for v in learn.recorder.losses])
 
-    result = distributed(run)()
+    result = join_processes(run)()
     if not int(os.environ.get('RANK', 0)): torch.save(result, out)
     return result
 
@@ -67,9 +68,11 @@ def train_command(data, run, cbs=(), epochs=3, **wishes):
     "`train` as a command, with untrained classifiers"
     from cargan.deploy.cli import command
     from cargan.models.classifier import AudioClassifier, ImageClassifier
-    from cargan.training.train import train
+    from cargan.training.train import train_cargan
     set_seed(0)
-    def cargan_train(): train(data, run, 'tiny', epochs, classifiers=(ImageClassifier(13, 'light'), AudioClassifier(13)), cbs=cbs, **wishes)
+    networks = ImageClassifier(13, 'light'), AudioClassifier(13)
+    def cargan_train():
+        train_cargan(data, run, 'tiny', epochs, classifiers=networks, cbs=cbs, **wishes)
     sys.argv = sys.argv[:1]
     command(cargan_train)()
 

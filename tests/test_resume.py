@@ -14,9 +14,10 @@ import pytest
 
 from cargan.core import CarganError
 from cargan.training.checkpoints import read_state
-from cargan.training.train import train
+from cargan.training.train import train_cargan
 
-# The command itself, with a preset that draws at random wherever it can, and a way to die in the middle of the n-th file it writes
+# The command itself, with a preset that draws at random wherever it can, and a way to die in the
+# middle of the n-th file it writes
 COMMAND = '''
 import os, signal, sys, time
 from cargan import core
@@ -36,7 +37,8 @@ def dying(path, data, **kwargs):
     if count == nth and how in ('half', 'before'): os.kill(os.getpid(), signal.SIGKILL)
     write(path, data, **kwargs)
     if count == nth and how == 'after': os.kill(os.getpid(), signal.SIGKILL)
-    while os.path.exists(held) and path.name.startswith(os.environ['HELD_AFTER']): time.sleep(.01) # until the signal is sent
+    while os.path.exists(held) and path.name.startswith(os.environ['HELD_AFTER']):
+        time.sleep(.01) # until the signal is sent
     return path
 core.write_whole = dying # before the others import it
 
@@ -142,7 +144,7 @@ def test_asked_to_stop(runner, whole):
         p = runner.start(*args, HELD=held, HELD_AFTER=after)
         wait_for(ready, p)
         if sign == signal.SIGTERM:
-            with pytest.raises(CarganError, match='another process'): train(None, run, resume=True)
+            with pytest.raises(CarganError, match='another process'): train_cargan(None, run, resume=True)
         p.send_signal(sign)
         held.unlink()
         _, err = p.communicate(timeout=300)
@@ -175,15 +177,15 @@ def test_refused(runner, whole, synth, tmp_path):
     other = tmp_path/'other'
     shutil.copytree(synth, other)
     next((other/'img'/'train').rglob('*.jpg')).write_bytes(next((other/'img'/'validation').rglob('*.jpg')).read_bytes())
-    for words, wishes in (('preset.label_dropout was 0.5, is 0.0', dict(preset='tiny')), ('epochs was 3, is 4', dict(epochs=4)),
+    for words, wishes in (('preset.optimisation.label_dropout was 0.5, is 0.0', dict(preset='tiny')), ('epochs was 3, is 4', dict(epochs=4)),
                           ('pairs.fingerprint was', dict(data=other))):
-        with pytest.raises(CarganError, match=words): train(**{'data': None, **wishes}, run=run, resume=True)
+        with pytest.raises(CarganError, match=words): train_cargan(**{'data': None, **wishes}, run=run, resume=True)
     config = json.loads((run/'config.json').read_text())
     for key, value in (('labels', ['tuba', 'violin']), ('spec', {**config['spec'], 'seconds': .7})):
         (tmp_path/key).mkdir()
         (tmp_path/key/'config.json').write_text(json.dumps({**config, key: value}))
-        with pytest.raises(CarganError, match=f'{key}.* was '): train(None, tmp_path/key, resume=True)
-    with pytest.raises(CarganError, match='no run to go on with'): train(None, tmp_path/'none', resume=True)
+        with pytest.raises(CarganError, match=f'{key}.* was '): train_cargan(None, tmp_path/key, resume=True)
+    with pytest.raises(CarganError, match='no run to go on with'): train_cargan(None, tmp_path/'none', resume=True)
     assert not (tmp_path/'none').exists()
 
 

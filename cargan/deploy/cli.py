@@ -8,50 +8,68 @@ __all__ = ['PACKAGE', 'command', 'no_bar_into_files', 'write_json', 'cargan_tran
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import json
+import logging
 import os
 import sys
 import time
 import warnings
+from collections import Counter
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastcore.script import call_parse
 
+from .. import core
 from ..core import CarganError, write_whole
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #6a78b66c
-def command(f):
+def command(
+    f:Callable # what the command does
+)->Callable: # for an entry point
     "`call_parse` for a function whose `CarganError`s become one line and exit code 2"
     @wraps(f)
     def run(*args, **kwargs):
         no_bar_into_files()
-        warnings.formatwarning = _plain
+        _speak_in_lines()
         try: return f(*args, **kwargs)
         except CarganError as e: sys.exit(_fail(str(e)))
-        except KeyboardInterrupt as e: sys.exit(_fail(str(e) or 'interrupted', 130)) # 128 + SIGINT, as a shell has it
+        except KeyboardInterrupt as e: # 128 + SIGINT, as a shell has it
+            sys.exit(_fail(str(e) or 'interrupted', 130))
         except OSError as e: sys.exit(_fail(f"{e.filename or 'writing'}: {e.strerror or e}"))
     return call_parse(run)
 
 def no_bar_into_files():
     "fastprogress draws its bar into pipes and log files too, a line a step: stop that"
     from fastprogress import fastprogress
-    if not (sys.stdout.isatty() or fastprogress.IN_NOTEBOOK): fastprogress.NO_BAR, fastprogress.ConsoleProgressBar.fill = True, ''
+    if sys.stdout.isatty() or fastprogress.IN_NOTEBOOK: return
+    fastprogress.NO_BAR, fastprogress.ConsoleProgressBar.fill = True, ''
 
-PACKAGE = Path(sys.modules[CarganError.__module__].__file__).parents[1]
+PACKAGE = Path(core.__file__).parent
 
-def _plain(message, category, filename, *args, usual=warnings.formatwarning): # a warning of ours as a line, others' as they are
-    return f"cargan: {message}\n" if Path(filename).is_relative_to(PACKAGE) else usual(message, category, filename, *args)
+def _speak_in_lines(): # warnings of ours, and the library's log, as lines on standard error
+    warnings.formatwarning = _plain
+    if core.log.handlers: return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('cargan: %(message)s'))
+    core.log.addHandler(handler)
+
+def _plain(message, category, filename, *args, usual=warnings.formatwarning): # others' as they are
+    if Path(filename).is_relative_to(PACKAGE): return f"cargan: {message}\n"
+    return usual(message, category, filename, *args)
 
 def _fail(message, code=2):
-    if rank := int(os.environ.get('RANK', 0)): time.sleep(3); message = f"process {rank}: {message}" # of several; the first one speaks first
+    if rank := int(os.environ.get('RANK', 0)): # of several; the first one speaks first
+        time.sleep(3)
+        message = f"process {rank}: {message}"
     print(f"cargan: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #4ed2bc63
 def write_json(
-    path, # the file to be; nothing is written if it is empty
-    facts # what goes into it
+    path:str|Path, # the file to be; nothing is written if it is empty
+    facts:Any # what goes into it
 ):
     "`facts` as a JSON file, for machines"
     if path: write_whole(path, json.dumps(facts, indent=1).encode())
@@ -62,17 +80,22 @@ def cargan_translate(
     sound:str, # a sound file: WAV, FLAC, OGG or MP3, of any rate, channels and length
     label:str='', # the instrument; heard if not given
     at:float=None, # start of the half second to paint, in seconds; the loudest if not given
-    bundle:str='', # a bundle; the shipped one if not given
+    bundle:str='', # a bundle, or a hub's owner/name; the shipped one if not given
     out:str='', # write the picture here, as PNG; SOUND's name with .png if not given
     json:str='' # write label, confidence, silence and residue here
 ):
     "Translate a sound to a picture of the musician who plays it"
     from cargan.deploy.translate import Translator
     t = Translator.from_pretrained(bundle or None)(sound, label or None, at)
-    out = write_whole(out or Path(sound).with_suffix('.png').name, lambda tmp: t.stage2.save(tmp, 'png'))
+    out = out or Path(sound).with_suffix('.png').name
+    out = write_whole(out, lambda tmp: t.stage2.save(tmp, 'png'))
     write_json(json, {**t.to_dict(), 'out': str(out)})
-    note = ' (silence)' if t.silent else ' (shorter than half a second, filled up with silence)' if t.padded else ''
-    print(f"{t.label}, {t.confidence:.0%} {'by ear' if t.given else 'sure'}, at {t.at:.2f} s{note}: {out}")
+    how = 'by ear' if t.given else 'sure'
+    print(f"{t.label}, {t.confidence:.0%} {how}, at {t.at:.2f} s{_note(t)}: {out}")
+
+def _note(t): # what a reader of the line should know besides
+    if t.silent: return ' (silence)'
+    return ' (shorter than half a second, filled up with silence)' if t.padded else ''
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #4d9d948e
 @command
@@ -83,13 +106,8 @@ def cargan_demo(
     out:str='demo.png', # the page to draw
     json:str='' # write the facts here
 ):
-    "Translate the shipped clips, or a file, and draw sound, both stages and residue label on one page"
-    clock = time.perf_counter()
-    def step(what):
-        nonlocal clock
-        now = time.perf_counter()
-        print(f"{now - clock:6.2f} s  {what}", flush=True)
-        clock = now
+    "Draw sound, both stages and residue label of the shipped clips, or of a file, on one page"
+    step = _stopwatch()
     from cargan.deploy.translate import Translator, shipped_clips, show_translations
     step('loading the libraries')
     translator = Translator.from_pretrained()
@@ -101,32 +119,41 @@ def cargan_demo(
     out = write_whole(out, lambda tmp: fig.savefig(tmp, dpi=100, format='png'))
     step('drawing')
     write_json(json, [t.to_dict() for t in ts])
-    for t in ts: print(f"  {Path(t.source).name}: {t.label}, {t.confidence:.0%}{', silence' if t.silent else ''}"
-                       f"{', shorter than half a second, filled up with silence' if t.padded else ''}")
+    for t in ts: print(f"  {Path(t.source).name}: {t.label}, {t.confidence:.0%}{_note(t)}")
     print(f"the page is at {out.resolve()}")
+
+def _stopwatch(): # a function that prints what was done since it was last called, and how long it took
+    clock = [time.perf_counter()]
+    def step(what):
+        clock.append(time.perf_counter())
+        print(f"{clock[-1] - clock[-2]:6.2f} s  {what}", flush=True)
+    return step
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #370f74cc
 @command
 def cargan_synth(
     out:str, # the folder to make; must not exist, or be empty
-    pairs:int=2600, # how many pairs, both splits together
+    pairs:int=2600, # training and test together; validation comes on top, about a tenth
     size:int=64, # side of the pictures, in pixels
     seed:int=0, # the same seed gives the same bytes
-    bank:str='', # a General MIDI bank (.sf2); those of CARGAN_SOUNDFONTS and pretty_midi's if not given
+    bank:str='', # a General MIDI bank (.sf2); CARGAN_SOUNDFONTS and pretty_midi's if not given
     json:str='' # write the facts here
 ):
     "Make SynthURMP: sounds and pictures of 13 instruments in Sub-URMP's layout, and pairs.csv"
+    from cargan.data.pairs import find_pairs
     from cargan.data.synth import synth_urmp
     root = synth_urmp(out, pairs=pairs, size=size, seed=seed, banks=[bank] if bank else None)
-    write_json(json, dict(out=str(root), pairs=pairs, size=size, seed=seed))
-    print(f"{pairs} pairs in {root}")
+    made = Counter(p.split for p in find_pairs(root))
+    write_json(json, dict(out=str(root), pairs=pairs, size=size, seed=seed, **made))
+    print(f"{made['train']} training, {made['valid']} validation and {made['test']} test pairs "
+          f"in {root}")
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #deb617e8
 @command
 def cargan_prepare(
     kind:str, # sub-urmp (look only), manifest, urmp or videos
-    root:str, # the folder (manifest: the text file; videos: a folder of class folders, or a table file,start,end,label)
-    out:Annotated[str, dict(opt=False, nargs='?')]='', # the folder to make, in Sub-URMP's layout; for sub-urmp: where report.json goes, if anywhere
+    root:str, # a folder; manifest: the text file; videos: class folders, or a table file,start,end,label
+    out:Annotated[str, dict(opt=False, nargs='?')]='', # the folder to make; sub-urmp: for report.json
     stride:int=500, # ms from one window to the next
     size:int=256, # side of the pictures, in pixels
     fit:str='crop', # to a square: crop (the middle) or letterbox (black bars)
@@ -134,16 +161,20 @@ def cargan_prepare(
     boxes:str='', # urmp: a JSON file that says where the players are
     json:str='' # write the report here
 ):
-    "Turn videos, URMP or a manifest into pairs, or look into Sub-URMP; started again after a stop, it goes on"
+    "Turn videos, URMP or a manifest into pairs, or look into Sub-URMP; stopped, it goes on"
     from cargan.data import prepare
-    if kind not in (kinds := ('sub-urmp', 'manifest', 'urmp', 'videos')): raise CarganError(f"{kind}: there is no such kind; choose {', '.join(kinds)}")
-    if kind != 'sub-urmp' and not out: raise CarganError(f"{kind}: needs the folder to make: cargan-prepare {kind} ROOT OUT")
-    wishes = dict(stride=stride, size=size, fit=fit, workers=workers)
+    kinds = 'sub-urmp', 'manifest', 'urmp', 'videos'
+    if kind not in kinds:
+        raise CarganError(f"{kind}: there is no such kind; choose {', '.join(kinds)}")
+    if kind != 'sub-urmp' and not out:
+        raise CarganError(f"{kind}: needs the folder to make: cargan-prepare {kind} ROOT OUT")
+    settings = dict(stride=stride, size=size, fit=fit, workers=workers)
     if kind == 'sub-urmp': report = prepare.report(root, workers, progress=True)
     elif kind == 'manifest': report = prepare.from_manifest(root, out)
-    elif kind == 'urmp': report = prepare.prepare_urmp(root, out, boxes=boxes or None, **wishes)
-    else: report = prepare.prepare_videos(root, out, **wishes)
-    if kind == 'sub-urmp' and out: write_json(out if out.endswith('.json') else Path(out)/'report.json', report)
+    elif kind == 'urmp': report = prepare.prepare_urmp(root, out, boxes=boxes or None, **settings)
+    else: report = prepare.prepare_videos(root, out, **settings)
+    if kind == 'sub-urmp' and out:
+        write_json(out if out.endswith('.json') else Path(out)/'report.json', report)
     write_json(json, report)
     print(report)
     if kind != 'sub-urmp': print(f"{report['pairs']} pairs in {out}; next: cargan-train {out}")
@@ -151,30 +182,38 @@ def cargan_prepare(
 # %% ../../nbs/workshop/deploy/cli.ipynb #41b1d6d8
 @command
 def cargan_train(
-    data:Annotated[str, dict(opt=False, nargs='?')]='', # a folder in Sub-URMP's layout, or a manifest (.txt); with --resume that of the run if not given
-    preset:str='', # tiny, small, paper or official; small if not given
+    data:Annotated[str, dict(opt=False, nargs='?')]='', # pairs or a manifest; with --resume the run's
+    preset:str='', # tiny, small, paper, official, or a TOML file; small if not given
+    set:Annotated[str, dict(action='append')]=None, # option=value of the preset; as often as wanted
     run:str='', # the run folder to make; runs/cargan if not given
     resume:str='', # a run folder to go on with; begun if there is none and DATA is given
     epochs:int=None, # of the GAN; the preset's if not given
     seed:int=None, # of weights, order and augmentation; 0 if not given
-    cache:str='memory', # where the pairs are kept: memory, disk (more pairs than memory) or device (that of the GPU)
+    cache:str='memory', # where the pairs are kept: memory, disk, or device (that of the GPU)
     minutes:float=10., # between two checkpoints in the middle of an epoch; one follows each epoch
     track:str='', # tensorboard or wandb
     compile:bool=False, # let PyTorch rewrite the networks: minutes at first, then faster on a GPU
-    pieces:int=1, # in how many a batch goes through the networks, where it needs too much memory at once
+    pieces:int=1, # in how many a batch goes through the networks, where memory is short
     json:str='' # write the facts here
 ):
-    "Train both classifiers and CAR-GAN; ends with RUN/bundle.safetensors. Stopped at any moment, it goes on with --resume RUN"
-    from cargan.training.train import train
-    if not (data or resume): raise CarganError("cargan-train needs DATA, or a run to go on with: --resume RUN")
+    "Train classifiers and CAR-GAN into RUN/bundle.safetensors. Stopped, it goes on with --resume RUN"
+    from cargan.models.preset import get_preset, read_options
+    from cargan.training.train import train_cargan
+    if not (data or resume):
+        raise CarganError("cargan-train needs DATA, or a run to go on with: --resume RUN")
     if run and resume: raise CarganError(f"--run {run} and --resume {resume}: give one of them")
-    folder = Path(resume or run or 'runs/cargan')
-    done = bool(resume) and (folder/'bundle.safetensors').exists()
-    model = train(data or None, folder, preset or None, epochs, seed, cache=cache, resume=bool(resume), minutes=minutes,
-                  track=track, compile=compile, pieces=pieces)
+    folder, options = Path(resume or run or 'runs/cargan'), read_options(set or [])
+    bundle = folder/'bundle.safetensors'
+    done = bool(resume) and bundle.exists()
+    wished = get_preset(preset, **options) if preset else options or None
+    model = train_cargan(data or None, folder, wished, epochs, seed, cache=cache,
+                         resume=bool(resume), minutes=minutes, track=track, compile=compile,
+                         pieces=pieces)
     if int(os.environ.get('RANK', 0)): return # of several processes, the first reports
-    write_json(json, dict(run=str(folder), preset=preset, seed=seed, **model.metrics))
-    print(f"{'was finished already' if done else 'trained'}: {folder/'bundle.safetensors'}; next: cargan-evaluate {folder/'bundle.safetensors'} {data or 'DATA'}")
+    write_json(json, dict(run=str(folder), preset=preset, options=options, seed=seed,
+                          **model.metrics))
+    print(f"{'was finished already' if done else 'trained'}: {bundle}; "
+          f"next: cargan-evaluate {bundle} {data or 'DATA'}")
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #16078476
 @command

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fastai.callback.hook # noqa: F401 (gives `summary` to the learner)
 import matplotlib.pyplot as plt
 import torch
 from fastai.callback.core import Callback

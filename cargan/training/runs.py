@@ -53,20 +53,21 @@ def run_settings(
     run:str|Path, # the run folder
     old:dict, # the configuration the run began with; {} for a new one
     data:str|Path|None=None, # a folder of pairs, or a manifest; the run's if not given
-    preset:str|Path|Preset|None=None, # as for `get_preset`; the run's, or 'small', if not given
+    preset:str|Path|Preset|dict|None=None, # as for `get_preset`; a dict: changes of the run's, or small's
     epochs:int|None=None, # the run's, or the preset's, if not given
     seed:int|None=None # the run's, or 0, if not given
 )->tuple[str|Path, Preset, int, int]: # data, preset, epochs, seed
     "What a run trains on and with. Raises `CarganError` on other settings than it began with"
     if not old and data is None:
         raise CarganError(f"{run}: holds no run to go on with; name the data to begin one")
-    p = get_preset(preset) if preset else preset_from(old['preset']) if old else get_preset('small')
+    began = preset_from(old['preset']) if old else get_preset('small')
+    p = get_preset(began, **preset or {}) if isinstance(preset or {}, dict) else get_preset(preset)
     seed = old.get('seed', 0) if seed is None else seed
     epochs = old.get('epochs', p.epochs) if epochs is None else epochs
     if epochs < 1: raise CarganError(f"{epochs} epochs: at least one is needed")
     if not 0 <= seed < 2**63: raise CarganError(f"seed {seed}: give a whole number from 0 on")
     now = dict(preset=p.to_dict(), epochs=epochs, seed=seed)
-    refuse_changes(run, {**old, 'preset': preset_from(old['preset']).to_dict()} if old else {}, **now)
+    refuse_changes(run, {**old, 'preset': began.to_dict()} if old else {}, **now)
     return data or old['data'], p, epochs, seed
 
 # %% ../../nbs/workshop/training/runs.ipynb #56d3af66

@@ -112,7 +112,7 @@ def train_encoder(
 def train_cargan(
     data:str|Path|None, # a folder of pairs or a manifest; None: that of the run that goes on
     run:str|Path, # the run folder (page training/runs); at the end it holds bundle.safetensors
-    preset:str|Path|Preset|None=None, # as for `get_preset`; 'small' if not given
+    preset:str|Path|Preset|dict|None=None, # as for `run_settings`; 'small' if not given
     epochs:int|None=None, # of the GAN; the preset's if not given
     seed:int|None=None, # of weights, order and augmentation; 0 if not given
     classifiers:Sequence[nn.Module]|None=None, # (C, audio classifier), trained; trained here if None
