@@ -26,6 +26,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from ..core import CarganError
+from ..models.frozen import fold_again
 from .gan import DiscriminatorStep
 
 # %% ../../nbs/workshop/training/distributed.ipynb #f75d7534
@@ -111,6 +112,7 @@ class Together(Callback):
             raise CarganError(f"a batch of {bs} pairs cannot be shared equally by {num_distrib()} "
                               f"processes; start another number of them")
         for t in self.learn.model.state_dict().values(): dist.broadcast(t, 0)
+        fold_again(self.learn.model)
         swap_norms(self.learn.model, nn.BatchNorm2d, SyncNorm)
         self.hook = self.opt.d.opt.register_step_pre_hook(_average_d) if gan else None
 
