@@ -33,8 +33,8 @@ def rows(
 
 # %% ../../nbs/workshop/models/attention.ipynb #1527e1ad
 class SelfAttention(nn.Module):
-    """SAGAN's self-attention as a residual layer, or the published CAR-GAN code's. Raises `ValueError`
-    for any other kind"""
+    """SAGAN's self-attention as a residual layer, or the published CAR-GAN code's. Raises
+    `ValueError` for any other kind"""
     def __init__(self,
         channels:int, # C, in and out
         kind:str='sagan' # or 'published': q and k at C/4, v at C and reshaped, no gamma
