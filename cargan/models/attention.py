@@ -20,7 +20,7 @@ def attend(
 )->torch.Tensor: # [B, N, d]
     "softmax(q kᵀ) v, not divided by √c, and without the [B, N, M] map in memory"
     c, d = q.shape[-1], v.shape[-1]
-    width = -(-max(c, d)//8)*8  # fused kernels want one width, a multiple of 8; zeros change no dot product
+    width = -(-max(c, d)//8)*8  # fused kernels want one width, a multiple of 8
     q, k, v = (F.pad(t, (0, width - t.shape[-1])).contiguous()[:, None] for t in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=1.)[:, 0, :, :d]
 
@@ -33,13 +33,15 @@ def rows(
 
 # %% ../../nbs/workshop/models/attention.ipynb #1527e1ad
 class SelfAttention(nn.Module):
-    "SAGAN's self-attention as a residual layer; `kind='published'` is the variant of the published CAR-GAN code"
+    """SAGAN's self-attention as a residual layer, or the published CAR-GAN code's. Raises
+    `ValueError` for any other kind"""
     def __init__(self,
         channels:int, # C, in and out
-        kind:str='sagan' # or 'published': q and k at C/4, v at C, no gamma, v reshaped where it should be transposed
+        kind:str='sagan' # or 'published': q and k at C/4, v at C and reshaped, no gamma
     ):
         super().__init__()
-        if kind not in ('sagan', 'published'): raise ValueError(f"kind must be 'sagan' or 'published', not {kind!r}")
+        if kind not in ('sagan', 'published'):
+            raise ValueError(f"kind must be 'sagan' or 'published', not {kind!r}")
         self.kind, sagan = kind, kind == 'sagan'
         c = max(channels//8, 4) if sagan else max(channels//4, 1)
         self.q, self.k = nn.Conv2d(channels, c, 1), nn.Conv2d(channels, c, 1)
@@ -71,7 +73,7 @@ def forward(self:SelfAttention,
 @patch
 def attention_map(self:SelfAttention,
     x:torch.Tensor, # [B, C, H, W] the layer's input
-    point:tuple # (row, column) of the query
+    point:tuple[int, int] # (row, column) of the query
 )->torch.Tensor: # [B, H', W'], each adds up to 1; H' = H//2 after pooling
     "Where the place `point` looks: one row of the map that `forward` never holds"
     k = self.pool(self.k(x))

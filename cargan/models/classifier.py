@@ -16,6 +16,7 @@ import fastai.callback.progress # the bar
 import fastai.callback.schedule # fit_one_cycle, fine_tune
 import torch
 from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.torch_core import params
@@ -41,7 +42,8 @@ class ToImageNet(nn.Module):
 
     def forward(self,
         image:torch.Tensor # [B, 3, S, S] in [-1, 1]
-    )->torch.Tensor: # [B, 3, size, size], normalised
+    )->torch.Tensor: # [B, 3, size, size]
+        "Resized and normalised, as far as asked for"
         if self.size and image.shape[-1] != self.size:
             if image.dtype == torch.bfloat16: image = image.float() # a CPU cannot resize bfloat16
             image = F.interpolate(image, size=(self.size, self.size), mode='bilinear',
@@ -50,7 +52,8 @@ class ToImageNet(nn.Module):
 
 # %% ../../nbs/workshop/models/classifier.ipynb #2d580894
 def _conv(n_in, n_out, stride=2):
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
+    conv = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
 def light_body()->nn.Module: # [B, 3, S, S] -> [B, 256, S/16, S/16]
     "Four convolutions, each halving the picture: 0.4 M parameters"
@@ -60,18 +63,22 @@ def light_body()->nn.Module: # [B, 3, S, S] -> [B, 256, S/16, S/16]
 def resnet_body(
     name:str, # a ResNet of torchvision: 'resnet18', 'resnet50', ...
     pretrained:bool # with torchvision's ImageNet weights?
-)->tuple[nn.Module, int]: # the network without its last layer, and the number of channels it puts out
-    "A ResNet without its pooling and its last layer; raises `CarganError` where the weights cannot be had"
-    from torchvision import models  # here, since it takes a second to import and the light classifiers do without
+)->tuple[nn.Module, int]: # the network, and the number of channels it puts out
+    """A ResNet without its pooling and its last layer. Raises `CarganError` where the weights
+    cannot be had"""
+    from torchvision import models  # takes a second, and the light classifiers do without
     try: net = getattr(models, name)(weights='DEFAULT' if pretrained else None)
     except (URLError, OSError, RuntimeError) as e:
-        raise CarganError(f"the ImageNet weights of {name} could not be had ({e}): connect to the internet, put the file "
-            f"into {torch.hub.get_dir()}/checkpoints, or ask for pretrained=False (slower to train, less accurate)") from e
+        raise CarganError(
+            f"the ImageNet weights of {name} could not be had ({e}): connect to the internet, "
+            f"put the file into {torch.hub.get_dir()}/checkpoints, or ask for pretrained=False "
+            "(slower to train, less accurate)") from e
     return nn.Sequential(*list(net.children())[:-2]), net.fc.in_features
 
 # %% ../../nbs/workshop/models/classifier.ipynb #0b14649f
 class ImageClassifier(nn.Module):
-    "C: which instrument is in the picture? (paper, sections 3.2 and 3.5)"
+    """C: which instrument is in the picture? (paper, sections 3.2 and 3.5) Raises `CarganError` as
+    `resnet_body` does"""
     def __init__(self,
         n_labels:int, # number of labels K
         backbone:str='resnet50', # 'light', or a ResNet of torchvision
@@ -90,9 +97,12 @@ class ImageClassifier(nn.Module):
     def forward(self,
         image:torch.Tensor # [B, 3, S, S] in [-1, 1]
     )->torch.Tensor: # [B, K] logits
+        "One logit a label"
         return self.head(self.body(self.prepare(image)))
 
-def body_and_head(model:nn.Module)->list: # two lists of parameters
+def body_and_head(
+    model:nn.Module # with `body` and `head`, or a network of one's own
+)->list[list]: # the parameters of the body and those of the head; of another network, one list
     "fastai's splitter: lets a pretrained body learn slower than its new head (`fine_tune`)"
     if not (hasattr(model, 'body') and hasattr(model, 'head')): return [params(model)]
     return [params(model.body), params(model.head)]
@@ -104,16 +114,18 @@ class AudioClassifier(nn.Module):
     "Which instrument sounds? Convolutions over the LMS, each window brought to its own level first"
     def __init__(self,
         n_labels:int, # number of labels K
-        width:int=24 # channels of the first convolution; each of three blocks doubles them and halves the map
+        width:int=24 # channels of the first convolution; three blocks double them and halve the map
     ):
         super().__init__()
         self.recipe, w = dict(n_labels=n_labels, width=width), width
-        self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 8*w))
+        self.body = nn.Sequential(_conv(1, w, (1, 2)),
+                                  _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 8*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(.3), nn.Linear(16*width, n_labels))
 
     def forward(self,
         lms:torch.Tensor # [B, 1, S, S] in [-1, 1]
     )->torch.Tensor: # [B, K] logits
+        "One logit a label"
         x = lms - lms.mean((1, 2, 3), keepdim=True)
         x = self.body(x/x.std((1, 2, 3), keepdim=True).clamp(min=.05))
         x = x.mean(3)                                    # time: an average
@@ -121,7 +133,7 @@ class AudioClassifier(nn.Module):
 
 # %% ../../nbs/workshop/models/classifier.ipynb #22799eff
 class SoundEncoder(nn.Module):
-    "A code of the sound, with level and pitch left in: for the bottom of the U-Nets (not in the paper)"
+    "A code of the sound, level and pitch left in, for the bottom of the U-Nets (not in the paper)"
     def __init__(self,
         n_code:int=128, # numbers in the code
         size:int=64, # side S of the LMS
@@ -130,19 +142,23 @@ class SoundEncoder(nn.Module):
         super().__init__()
         self.recipe, w = dict(n_code=n_code, size=size, width=width), width
         self.n_code = n_code
-        self.body = nn.Sequential(_conv(1, w, (1, 2)), _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 4*w))
+        self.body = nn.Sequential(_conv(1, w, (1, 2)),
+                                  _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 4*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(2*4*w*(size//8), n_code))
 
     def forward(self,
         lms:torch.Tensor # [B, 1, S, S] in [-1, 1]
     )->torch.Tensor: # [B, n_code]
-        x = self.body(lms)                               # [B, 4*width, S/8, S/16]
-        return self.head(torch.cat([x.mean(3), x.amax(3)], 1))  # time: average and peak; frequency stays
+        "The code"
+        x = self.body(lms)                                      # [B, 4*width, S/8, S/16]
+        return self.head(torch.cat([x.mean(3), x.amax(3)], 1))  # time: average and peak
 
 # %% ../../nbs/workshop/models/classifier.ipynb #34fd5658
 class PictureFromSound(Callback):
     "Turn a batch (lms, label, image) into a batch for the encoder"
-    def before_batch(self): self.learn.xb = self.learn.xb[:1]
+    def before_batch(self)->None:
+        "Leave the label out"
+        self.learn.xb = self.learn.xb[:1]
 
 def thumbnail_loss(
     guess:torch.Tensor, # [B, 3*side*side]
@@ -153,15 +169,16 @@ def thumbnail_loss(
     return F.mse_loss(guess, F.adaptive_avg_pool2d(image, side).flatten(1))
 
 def encoder_learner(
-    dls, # fastai `DataLoaders` of `pairs_dls`
-    encoder:SoundEncoder,
-    side:int=16, # of the thumbnails
-    cbs=None, # further callbacks
-    **kwargs # passed to fastai's `Learner`
+    dls:DataLoaders, # of `pairs_dls`
+    encoder:SoundEncoder, # is trained in place
+    side:int=16, # of the thumbnails, in pixels
+    cbs:Callback|Sequence|None=None, # further callbacks
+    **kwargs:Any # passed to fastai's `Learner`
 )->Learner:
     "A fastai `Learner` that teaches `encoder` to say what the picture looks like"
-    return Learner(dls, nn.Sequential(encoder, nn.Linear(encoder.n_code, 3*side*side)), loss_func=thumbnail_loss,
-                   cbs=[PictureFromSound(), *L(cbs)], **kwargs)
+    painter = nn.Sequential(encoder, nn.Linear(encoder.n_code, 3*side*side))
+    return Learner(dls, painter, loss_func=thumbnail_loss, cbs=[PictureFromSound(), *L(cbs)],
+                   **kwargs)
 
 # %% ../../nbs/workshop/models/classifier.ipynb #069c0263
 class ClassifyFrom(Callback):
@@ -169,12 +186,13 @@ class ClassifyFrom(Callback):
     def __init__(self,
         what:str # 'image' or 'lms': the classifier's input
     ): self.what = what
-    def before_batch(self):
+    def before_batch(self)->None:
+        "Leave what the classifier does not need out"
         (lms, label), (image,) = self.xb, self.yb
         self.learn.xb, self.learn.yb = (image if self.what == 'image' else lms,), (label,)
 
 def classifier_learner(
-    dls, # fastai `DataLoaders` of `pairs_dls`
+    dls:DataLoaders, # of `pairs_dls`
     model:nn.Module, # an `ImageClassifier`, an `AudioClassifier`, or a network of one's own
     what:str='', # its input, 'image' or 'lms'; if not given, 'lms' for an `AudioClassifier`
     cbs:Callback|Sequence|None=None, # further callbacks

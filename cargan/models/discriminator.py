@@ -16,7 +16,8 @@ from .attention import SelfAttention
 STRIDES = {'pix2pix': (2, 2, 2, 1, 1), 'paper': (2, 2, 2, 2, 1)}  # of the five convolutions
 
 class PatchGAN(nn.Module):
-    "pix2pix's discriminator with self-attention: is this patch real, given the sound? (section 3.5)"
+    """pix2pix's discriminator with self-attention: is this patch real, given the sound? (section
+    3.5). Raises `ValueError` for an unknown `stride` or a place outside 2 to 5"""
     def __init__(self,
         n_in:int=4, # channels in: LMS and image are 1 + 3; with label planes, K more
         ndf:int=64, # channels after the first convolution; the published script ships with 2
@@ -37,7 +38,8 @@ class PatchGAN(nn.Module):
             layers.append(nn.Conv2d(width[i-1], width[i], 4, s, 1, bias=i in (1, 5)))
             if i == 5: break
             if i > 1: layers.append(nn.BatchNorm2d(width[i], track_running_stats=False))
-            if attention and i + 1 in attention_at: layers.append(SelfAttention(width[i], attention_kind))
+            if attention and i + 1 in attention_at:
+                layers.append(SelfAttention(width[i], attention_kind))
             layers.append(nn.LeakyReLU(.2))
         self.layers = nn.Sequential(*layers, *[nn.Tanh()] if tanh else [])
 

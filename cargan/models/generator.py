@@ -18,7 +18,7 @@ def planes(
     label:torch.Tensor, # [B, K] one number a class: one-hot, or the residue label
     size:int # S
 )->torch.Tensor: # [B, K, S, S]
-    "Each number of the label as a constant plane, so that it can be joined to a picture as a channel"
+    "Each number of the label as a constant plane, to be joined to a picture as a channel"
     return label[:, :, None, None].expand(-1, -1, size, size)
 
 # %% ../../nbs/workshop/models/generator.ipynb #64cf5edc
@@ -37,7 +37,8 @@ class AlwaysDropout(nn.Dropout):
     "Dropout that is on at test as well (published code)"
     def forward(self,
         x:torch.Tensor # of any shape
-    )->torch.Tensor: # the same with a share of its values put to 0, the others enlarged
+    )->torch.Tensor: # the same shape
+        "A share of the values put to 0, the others enlarged"
         return F.dropout(x, self.p, True)
 
 def up_block(
@@ -59,16 +60,17 @@ def up_block(
 
 # %% ../../nbs/workshop/models/generator.ipynb #1ad44ab9
 class UNet(nn.Module):
-    "pix2pix's U-Net with self-attention in two outer up-blocks (section 3.5; places: published code)"
+    """pix2pix's U-Net with self-attention in two outer up-blocks (section 3.5; places: published
+    code). Raises `ValueError` for another `size`"""
     def __init__(self,
         n_in:int, # channels in: 1 + K for stage 1, 3 + K for stage 2
         n_out:int=3, # channels out
         size:int=64, # S, a power of two from 32
-        ngf:int=64, # channels of the outermost level; deeper levels have 2, 4, at most 8 times as many
+        ngf:int=64, # channels of the outermost level; deeper ones: 2, 4, at most 8 times as many
         attention:bool=True, # False is model A of the paper's ablation
         attention_kind:str='sagan', # or 'published', see `SelfAttention`
-        attention_joined:bool=False, # in the last two blocks, where the skip is joined (paper's words)
-        dropout:float=.5, # in the two innermost up-blocks (code: the two just outside the innermost)
+        attention_joined:bool=False, # in the last two blocks, where the skip is joined (paper)
+        dropout:float=.5, # in the two innermost up-blocks (code: the two outside the innermost)
         dropout_at_test:bool=False, # and not in training only (published code)
         n_code:int=0 # numbers of a code joined to the bottom, if one is given (page models/cascade)
     ):
@@ -92,7 +94,8 @@ def forward(self:UNet,
     x:torch.Tensor, # [B, n_in, S, S]
     code:torch.Tensor|None=None # [B, n_code], what else to paint from
 )->torch.Tensor: # [B, n_out, S, S] in [-1, 1]
-    "Down to 1x1, and up again with what was seen on the way down"
+    """Down to 1x1, and up again with what was seen on the way down. Raises `ValueError` for an `x`
+    of another shape"""
     if x.shape[1:] != (self.n_in, self.size, self.size):
         raise ValueError(f"this U-Net takes [B, {self.n_in}, {self.size}, {self.size}], "
                          f"not {list(x.shape)}")
@@ -109,7 +112,8 @@ def init_weights(
     module:nn.Module, # changed in place
     std:float=.02 # the published code's; the paper says .2
 )->nn.Module: # the same module
-    "Convolutions and linear layers from N(0, std), batch norms from N(1, std), biases 0; gamma stays as it is"
+    """Convolutions and linear layers from N(0, std), batch norms from N(1, std), biases 0; gamma
+    stays as it is"""
     for m in module.modules():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): m.weight.normal_(0, std)
         elif isinstance(m, nn.BatchNorm2d): m.weight.normal_(1, std)

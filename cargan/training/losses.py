@@ -31,9 +31,9 @@ def d_loss(
     d_real:torch.Tensor, # [B, 1, h, w] logits for (A, I)
     d_fake1:torch.Tensor, # [B, 1, h, w] logits for (A, I'), detached
     d_fake2:torch.Tensor|None, # [B, 1, h, w] logits for (A, I''), detached; None with one stage
-    published:bool=False # the published code's (fake1 + fake2 + real)/2 instead: the real pair counts once
-)->DLoss:
-    "Eq. 3 + eq. 4 of the paper, to be minimised: a real term for each stage, and each stage's fake term"
+    published:bool=False # (fake1 + fake2 + real)/2 instead, as in the published code
+)->DLoss: # a real term for each stage, and each stage's fake term
+    "Eq. 3 + eq. 4 of the paper, to be minimised"
     real, fake1 = bce(d_real, True), bce(d_fake1, False)
     stages, fake2 = (1, torch.zeros_like(fake1)) if d_fake2 is None else (2, bce(d_fake2, False))
     total = (fake1 + fake2 + real)/2 if published else stages*real + fake1 + fake2
@@ -44,10 +44,10 @@ def adversarial_loss(
     d_fake1:torch.Tensor, # [B, 1, h, w] logits for (A, I')
     d_fake2:torch.Tensor|None, # [B, 1, h, w] logits for (A, I''); None with one stage
     saturating:bool=False, # True: log(1 - D), eq. 5 to the letter; False: -log D (published code)
-    lambda_g:tuple=(1., 1.) # the weights of the stages in eq. 5
+    lambda_g:tuple[float, float]=(1., 1.) # the weights of the stages in eq. 5
 )->torch.Tensor: # one number, for the generators to minimise
     "Eq. 5 as the generators see it (the real terms have no gradient for them)"
-    term = (lambda d: -bce(d, False)) if saturating else (lambda d: bce(d, True))
+    def term(d): return -bce(d, False) if saturating else bce(d, True)
     return sum(w*term(d) for w, d in zip(lambda_g, (d_fake1, d_fake2)) if d is not None)
 
 # %% ../../nbs/workshop/training/losses.ipynb #51b08e90
@@ -55,11 +55,11 @@ def classification_loss(
     logits1:torch.Tensor, # [B, K] C's logits for stage 1
     logits2:torch.Tensor|None, # [B, K] C's logits for stage 2; None with one stage
     label:torch.Tensor, # [B] indices, or [B, K] one-hot: the label of the sound
-    weights:tuple=(.5, .5), # of the stages
-    published:bool=False # softmax, then a cross-entropy that takes the softmax again, as the published code does
+    weights:tuple[float, float]=(.5, .5), # of the stages
+    published:bool=False # softmax before a cross-entropy that has its own, as in the published code
 )->torch.Tensor: # one number
     "Eq. 2 of the paper"
-    term = lambda l: F.cross_entropy(l.softmax(1) if published else l, label)
+    def term(l): return F.cross_entropy(l.softmax(1) if published else l, label)
     return sum(w*term(l) for w, l in zip(weights, (logits1, logits2)) if l is not None)
 
 # %% ../../nbs/workshop/training/losses.ipynb #cbebd03b
