@@ -61,7 +61,8 @@ def apart(a, b): return torch.cat([(a[k] - b[k]).double().flatten() for k in a])
 @pytest.mark.parametrize('case', CASES)
 def test_same_updates(learned, case):
     one, two = learned(case)
-    eps = 1e-2 if case == 'single' else 1e-10 # Adam makes much of float32's rounding
+    # Adam makes much of float32's rounding: on one CPU .006, on another .026, before and after any change
+    eps = 5e-2 if case == 'single' else 1e-10
     assert one['steps'] == two['steps'] > 5 and apart(one['start'], two['start']) == 0
     for player in ('cargan.g1', 'cargan.g2', 'd.'):
         part = [{k: v for k, v in o.items() if k.startswith(player)} for o in (one['start'], one['weights'], two['weights'])]
@@ -136,19 +137,21 @@ def test_user_errors(synth, monkeypatch):
     from cargan.data.audio import LMSSpec
     from cargan.data.loaders import pairs_dls
     from cargan.models.classifier import ImageClassifier
-    from cargan.training.distributed import distributed, together
+    from cargan.training.distributed import join_processes, together
     from cargan.training.learner import cargan_learner
     monkeypatch.setenv('WORLD_SIZE', '3')
     dls = pairs_dls(synth, LMSSpec(size=32), bs=16, device='cpu')
     learn = cargan_learner(dls, 'tiny', c=ImageClassifier(13, 'light'), cbs=together())
     with pytest.raises(CarganError, match='16 pairs .* 3 processes'), learn.no_bar(): learn.fit(1)
     monkeypatch.setitem(sys.modules, 'accelerate', None)
-    with pytest.raises(CarganError, match=r'3 processes.*cargan\[scale\]'): distributed(lambda: None)()
+    with pytest.raises(CarganError, match=r'3 processes.*cargan\[scale\]'): join_processes(lambda: None)()
 
 
 def test_one_process_needs_nothing():
     "In a single process Accelerate is not even imported"
-    code = "import sys; from cargan.training.train import train; from cargan.training.distributed import together, distributed; " \
-           "assert together() == [] and distributed(lambda: 1)() == 1 and 'accelerate' not in sys.modules"
+    code = ("import sys; from cargan.training.train import train_cargan; "
+            "from cargan.training.distributed import together, join_processes; "
+            "assert together() == [] and join_processes(lambda: 1)() == 1; "
+            "assert 'accelerate' not in sys.modules")
     rc, out, err = start(sys.executable, '-c', code)
     assert rc == 0, err
