@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/workshop/core/all.ipynb #e494a491
-from .core import CarganError, log # noqa: F401
+from .core import CarganError # noqa: F401
 from .data.audio import * # noqa: F403
 from .data.loaders import * # noqa: F403
 from .data.pairs import * # noqa: F403
@@ -27,3 +27,5 @@ from .training.gan import * # noqa: F403
 from .training.learner import * # noqa: F403
 from .training.losses import * # noqa: F403
 from .training.train import * # noqa: F403
+
+__all__ = [name for name in globals() if not name.startswith('_')]
