@@ -1241,6 +1241,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'cargan/training/gan.py'),
                                      'cargan.training.gan.GeneratorLoss._loss': ( 'workshop/training/gan.html#generatorloss._loss',
                                                                                   'cargan/training/gan.py'),
+                                     'cargan.training.gan.GeneratorLoss._total': ( 'workshop/training/gan.html#generatorloss._total',
+                                                                                   'cargan/training/gan.py'),
                                      'cargan.training.gan.GeneratorLoss.decodes': ( 'workshop/training/gan.html#generatorloss.decodes',
                                                                                     'cargan/training/gan.py'),
                                      'cargan.training.gan.Pieces': ('workshop/training/gan.html#pieces', 'cargan/training/gan.py'),

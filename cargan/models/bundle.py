@@ -54,7 +54,7 @@ def _from_torchvision(network): # recipes that may be it
 
 def recipe_of(
     network:nn.Module # C, an audio classifier, or an encoder
-)->dict[str, Any]: # for `build_network`; {'own': name of its class} where only its owner can build it
+)->dict[str, Any]: # for `build_network`; {'own': class's name} where only its owner can build it
     "How a network can be built again"
     kind, told = type(network), []
     if OURS.get(kind.__name__) is kind: told = [dict(network=kind.__name__, **network.recipe)]
@@ -75,7 +75,8 @@ def save_bundle(
     half:bool=False # store weights as float16, half the size?
 )->Path:
     "Write weights, labels, LMS, preset and recipes of `model` into one `.safetensors` file"
-    networks = dict(c=model.c.model, audio=model.audio.model, encoder=getattr(model, 'encoder', None))
+    networks = dict(c=model.c.model, audio=model.audio.model,
+                    encoder=getattr(model, 'encoder', None))
     config = dict(format=BUNDLE_FORMAT, preset=model.preset.to_dict(), labels=list(model.labels),
                   spec=asdict(model.spec), input=getattr(model, 'input', 'lms'),
                   networks={k: recipe_of(v) for k, v in networks.items() if v is not None},
@@ -112,12 +113,12 @@ def read_bundle(
     return config, tensors
 
 # %% ../../nbs/workshop/models/bundle.ipynb #d24bc502
-def _networks(path, config, given): # each from the caller's hand, from its recipe, or from the preset
+def _networks(path, config, given): # from the caller's hand, from a recipe, or from the preset
     out = {}
     for name, recipe in config.get('networks', {}).items():
         if given.get(name) is None and 'own' in recipe:
-            raise CarganError(f"{path}: its network {name} is its owner's ({recipe['own']}); hand it "
-                              f"in: from_pretrained(path, {name}={recipe['own']}(...))")
+            raise CarganError(f"{path}: its network {name} is its owner's ({recipe['own']}); hand "
+                              f"it in: from_pretrained(path, {name}={recipe['own']}(...))")
         out[name] = given.get(name) or build_network(recipe)
     return {**given, **out}
 
@@ -125,7 +126,7 @@ def load_bundle(
     cls:type, # `CARGAN`
     path:str|Path, # a file that `save_bundle` wrote
     device:str|torch.device='cpu', # where to
-    **networks:nn.Module|None # c, audio or encoder, where they are one's own; weights are the bundle's
+    **networks:nn.Module|None # c, audio or encoder, if one's own; the bundle has the weights
 )->Any: # a `cls` in `eval` mode
     "Read a bundle, also one of 0.1.0. Raises `CarganError` on files that are none, or do not fit"
     config, tensors = read_bundle(path)
@@ -156,12 +157,13 @@ class Bundled(ModelHubMixin):
     @classmethod
     def _from_pretrained(cls, *, model_id, device='cpu', c=None, audio=None, encoder=None, **hub):
         wanted = 'revision', 'cache_dir', 'force_download', 'local_files_only', 'token'
-        path = hf_hub_download(model_id, BUNDLE_NAME, **{k: v for k, v in hub.items() if k in wanted})
+        told = {k: v for k, v in hub.items() if k in wanted}
+        path = hf_hub_download(model_id, BUNDLE_NAME, **told)
         return load_bundle(cls, path, device, c=c, audio=audio, encoder=encoder)
 
     @classmethod
     def from_pretrained(cls,
-        path:str|Path|None=None, # a bundle, a folder with one, or a hub's owner/name; the shipped one
+        path:str|Path|None=None, # a bundle, its folder, or a hub's owner/name; the shipped one
         device:str|torch.device='cpu', # where to
         c:nn.Module|None=None, # the network C, where it is the owner's
         audio:nn.Module|None=None, # the audio classifier, likewise

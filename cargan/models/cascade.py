@@ -8,7 +8,6 @@ __all__ = ['residue_label', 'Stages', 'check_network', 'CARGAN']
 # %% ../../nbs/workshop/models/cascade.ipynb #52c12164
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +33,7 @@ def residue_label(
 
 # %% ../../nbs/workshop/models/cascade.ipynb #5058ab7f
 class Stages(tuple):
-    "What `CARGAN` makes of one batch: (stage1, residue, logits, lms, label), and stage2 if there is one"
+    "What `CARGAN` makes of a batch: (stage1, residue, logits, lms, label[, stage2])"
     @property
     def stage1(self)->torch.Tensor: return self[0] # [B, 3, S, S] in [-1, 1], the coarse picture I'
     @property
@@ -78,7 +77,7 @@ def check_network(
                           f"[2, {n_out}] is needed")
 
 class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 'gan']):
-    "Sound and label in, two pictures out (paper, figure 1). Raises `CarganError` on what does not fit"
+    "Sound and label in, two pictures out (paper, figure 1). Raises `CarganError` on misfits"
     def __init__(self,
         preset:str|Path|Preset, # a name out of `presets`, a TOML file, or a `Preset`
         labels:Sequence[str], # the K labels, in order
@@ -112,7 +111,7 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
         return init_weights(net, p.init_std)
 
     @property
-    def generators(self)->nn.ModuleList: # G1, G2 and the encoder: what learns in the generators' step
+    def generators(self)->nn.ModuleList: # G1, G2 and the encoder: what learns in their step
         return nn.ModuleList([m for m in (self.g1, self.g2, self.encoder) if m is not None])
 
     def one_hot(self,

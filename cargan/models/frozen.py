@@ -28,12 +28,14 @@ class Frozen(nn.Module):
         return '_twin' in self.__dict__
 
     def fold(self)->'Frozen': # itself
-        "Make a twin whose batch norms are folded into its convolutions; `forward` uses it from now on"
+        "Make a twin with batch norms folded into convolutions; `forward` uses it from now on"
         with torch.inference_mode(False), torch.no_grad():
             self.__dict__['_twin'] = _folded(self.model)
         return self
 
-    def train(self, mode:bool=True)->'Frozen':
+    def train(self,
+        mode:bool=True # of no effect
+    )->'Frozen': # itself
         "Stays in `eval` mode"
         return super().train(False)
 

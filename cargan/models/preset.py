@@ -31,7 +31,7 @@ class Networks:
     classifier_normalise:bool=True # C normalises its input (published code: no)
     attention:bool=True # self-attention in both players (off: the paper's model A)
     attention_kind:str='sagan' # 'sagan', or 'published' with its scrambled value map
-    attention_joined:bool=False # in G after the skip is joined, before the convolution (the paper's words)
+    attention_joined:bool=False # in G where the skip is joined already (the paper's words)
     residue:bool=True # residue label for stage 2 (off: model C, zeros instead)
     residue_hard:bool=False # L'_i as the one-hot of C's best guess, instead of its softmax
     two_stages:bool=True # is there a stage 2? (off: model D)
@@ -41,9 +41,9 @@ class Networks:
     dropout:float=.5 # in two inner blocks of the generators
     dropout_at_test:bool=False # and not in training only (published code)
     init_std:float=.02 # the paper says .2, which saturates the tanh (page models/generator)
-    d_label:str='none' # what D sees besides: 'none', 'audio' label, or 'published' (page training/gan)
+    d_label:str='none' # what D sees besides: 'none', the 'audio' label, or 'published'
     d_stride:str='pix2pix' # strides 2 2 2 1 1 (published code too), or 'paper': 2 2 2 2 1
-    d_attention_at:tuple[int, ...]=(4, 5) # convolutions of D with attention before them; code: (3, 4)
+    d_attention_at:tuple[int, ...]=(4, 5) # before which of D's convolutions; code: (3, 4)
     d_tanh:bool=False # published code: a tanh before the cross-entropy
     d_spectral:bool=False # spectral norm in D (not in the paper)
 
@@ -229,7 +229,8 @@ def _read(text, kind):
         if text.lower() == 'none': return None
         return _read(text, get_args(kind)[0])
     if get_origin(kind) is tuple:
-        return tuple(_read(t.strip(), get_args(kind)[0]) for t in text.strip('()[]').split(',') if t)
+        parts = [t.strip() for t in text.strip('()[]').split(',') if t]
+        return tuple(_read(t, get_args(kind)[0]) for t in parts)
     if kind is bool:
         if text.lower() not in ('true', 'false'): raise ValueError
         return text.lower() == 'true'

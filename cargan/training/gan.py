@@ -92,8 +92,11 @@ def _two(xs): return xs[0], xs[1] if len(xs) > 1 else None # of two stages, or o
 class GeneratorLoss:
     "Eq. 6 of (stages, image). After a call, `parts` has its terms, each a mean, not weighted"
     def __init__(self,
-        players:Players
-    ): self.players, self.reduction, self.parts = players, 'mean', {}
+        players:Players, # whose generators are to learn
+        terms:dict[str, tuple[float, Callable]]|None=None # further ones: name -> (weight, f)
+    ):
+        self.players, self.terms = players, dict(terms or {})
+        self.reduction, self.parts = 'mean', {}
 
     def __call__(self,
         stages:Stages, # what the players made
@@ -102,12 +105,20 @@ class GeneratorLoss:
         m = self.players
         with fixed(m.d): judged = [m.judge(stages, o) for o in stages.pictures]
         seen = [stages.logits, *[m.cargan.c(o) for o in stages.pictures[1:]]]
-        of = judged, seen, stages.pictures, stages.label, plain(image)
+        of = judged, seen, stages, plain(image)
         if self.reduction == 'none':
-            return torch.stack([self._loss(*_item(of, i)).total for i in range(len(image))])
-        loss = self._loss(*of)
-        self.parts = {k: v.detach() for k, v in loss._asdict().items() if k != 'total'}
-        return loss.total
+            return torch.stack([self._total(*_item(of, i))[0] for i in range(len(image))])
+        total, parts = self._total(*of)
+        self.parts = {k: v.detach() for k, v in parts.items()}
+        return total
+
+    def _total(self, judged, seen, stages, image): # eq. 6 and the further terms; all by name
+        loss = self._loss(judged, seen, stages.pictures, stages.label, image)._asdict()
+        total = loss.pop('total')
+        for name, (weight, f) in self.terms.items():
+            loss[name] = f(stages, image)
+            total = total + weight*loss[name]
+        return total, loss
 
     def _loss(self, judged, seen, pictures, label, image)->GLoss:
         p = self.players.cargan.preset
@@ -117,19 +128,19 @@ class GeneratorLoss:
         return g_loss(gan, cls, l1, p.lambda_cgan, p.lambda_cls, p.lambda_l1)
 
     def decodes(self,
-        stages:Stages
+        stages:Stages # what the players made
     )->TensorImage: # [B, 3, S, S] in [-1, 1]
         "The picture to show, for fastai's `predict` and `show_results`"
         return TensorImage(stages.final)
 
 def _item(of, i): # the i-th of a batch, as a batch of one
-    return [[t[i:i+1] for t in x] if isinstance(x, list) else x[i:i+1] for x in of]
+    return [type(x)(t[i:i+1] for t in x) if isinstance(x, (list, tuple)) else x[i:i+1] for x in of]
 
 # %% ../../nbs/workshop/training/gan.ipynb #d83ed684
 class DiscriminatorLoss:
     "Eq. 3 + eq. 4 of (stages without history, image)"
     def __init__(self,
-        players:Players
+        players:Players # whose D is to learn
     ): self.players = players
 
     def __call__(self,
@@ -142,7 +153,7 @@ class DiscriminatorLoss:
 
 # %% ../../nbs/workshop/training/gan.ipynb #1eeefaf2
 class PlayersOptimizer(OptimWrapper):
-    "The generators' optimiser as fastai knows it, and D's, `d`: scheduled, saved, restored together"
+    "The generators' optimiser as fastai knows it, and D's, `d`, scheduled and saved with it"
     def __init__(self,
         players:list[list], # of `g_and_d`
         lr:float, # the generators' learning rate

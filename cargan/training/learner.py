@@ -8,7 +8,7 @@ __all__ = ['HideLabel', 'SeenByC', 'final_l1', 'gan_learner', 'cargan_learner', 
 
 # %% ../../nbs/workshop/training/learner.ipynb #7256ba1a
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def gan_learner(
     dls:DataLoaders, # of `pairs_dls`
     players:nn.Module, # `Players`, or another pair with `cargan`, whose `generators` learn, and `d`
     loss_func:Any, # of (stages, image); after a call its `parts` has the terms
-    step:DiscriminatorStep,
+    step:DiscriminatorStep, # D's
     cbs:Callback|Sequence|None=None, # further callbacks
     **kwargs:Any # passed to fastai's `Learner`
 )->Learner:
@@ -98,19 +98,22 @@ def cargan_learner(
     encoder:nn.Module|None=None, # the trained encoder of a preset with a `code`; it learns on
     cbs:Callback|Sequence|None=None, # further callbacks
     compile:bool=False, # let `torch.compile` rewrite the networks (page training/scale)
+    terms:dict[str, tuple[float, Callable]]|None=None, # further loss terms, as for `GeneratorLoss`
     **kwargs:Any # passed to fastai's `Learner`
 )->Learner:
-    "A `Learner` for CAR-GAN. Raises `CarganError` without a trained C: a random one teaches nonsense"
+    "A `Learner` for CAR-GAN. Raises `CarganError` without a trained C: a random one is no teacher"
     p = get_preset(preset)
-    if c is None: raise CarganError("cargan_learner needs a trained classifier: "
-                                    "c=classifier_learner(...).model, see the page models/classifier")
+    if c is None:
+        raise CarganError("cargan_learner needs a trained classifier: "
+                          "c=classifier_learner(...).model, see the page models/classifier")
     model = CARGAN(p, dls.vocab, dls.spec, c=c, audio=audio, encoder=encoder)
     model.input = getattr(dls, 'input', 'lms')
     players = Players(fold(model))
     for net in (*model.generators, model.c, players.d) if compile else (): net.compile()
     hide = [HideLabel(p.label_dropout)] if p.label_dropout else []
     step = DiscriminatorStep(DiscriminatorLoss(players), p.d_first)
-    return gan_learner(dls, players, GeneratorLoss(players), step, [*hide, *L(cbs)], **kwargs)
+    loss = GeneratorLoss(players, terms)
+    return gan_learner(dls, players, loss, step, [*hide, *L(cbs)], **kwargs)
 
 # %% ../../nbs/workshop/training/learner.ipynb #f8f09b35
 def keep_freed_memory()->bool: # could it be told?
@@ -149,8 +152,8 @@ def precision_cbs(
 )->list[Callback]: # `MixedPrecision`, or nothing
     "The callbacks of a precision. Raises `CarganError` where it is asked for and cannot be had"
     if precision == 'bf16' and not has_bf16():
-        raise CarganError("precision bf16 needs a GPU that computes in bfloat16, and there is none: "
-                          "set precision=auto or precision=float32")
+        raise CarganError("precision bf16 needs a GPU that computes in bfloat16, and there is "
+                          "none: set precision=auto or precision=float32")
     return [MixedPrecision(AMPMode.BF16)] if precision != 'float32' and has_bf16() else []
 
 # %% ../../nbs/workshop/training/learner.ipynb #152d979d
