@@ -25,7 +25,7 @@ from cargan.deploy.translate import Translator, show_translations
 from cargan.evaluation.listening import knows_truth, listening_report
 from cargan.evaluation.metrics import evaluate
 from cargan.models.cascade import CARGAN
-from cargan.training.train import train
+from cargan.training.train import train_cargan
 
 HERE = Path(__file__).parent.parent
 PRETRAINED = HERE/'cargan'/'pretrained'
@@ -235,7 +235,7 @@ def main():
     work = Path(args.work or tempfile.mkdtemp(prefix='cargan-release-'))
     data, run, bundle = work/'synth', work/'run', PRETRAINED/'small.safetensors'
     if not data.exists(): synth_urmp(data, pairs=args.pairs, size=64, seed=args.seed)
-    model = train(data, run, 'small', args.epochs, args.seed, resume=True)
+    model = train_cargan(data, run, 'small', args.epochs, args.seed, resume=True)
     model.save(bundle, half=True)
     model.load_state_dict(CARGAN.from_pretrained(bundle).state_dict())   # judged as it ships
     report = judge(model, data, args.recordings)

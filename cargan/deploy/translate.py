@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -97,11 +98,12 @@ class Translator:
 
     @classmethod
     def from_pretrained(cls,
-        bundle:str|Path|None=None, # a bundle's path; the shipped one if not given
-        device:str|torch.device='cpu' # where the model runs
+        bundle:str|Path|None=None, # a bundle's path, or a hub's owner/name; the shipped one if None
+        device:str|torch.device='cpu', # where the model runs
+        **kwargs:Any # passed to `CARGAN.from_pretrained`: networks of one's own, the hub's options
     )->'Translator':
         "A translator from a bundle. Raises `CarganError` as `CARGAN.from_pretrained` does"
-        return cls(CARGAN.from_pretrained(bundle, device))
+        return cls(CARGAN.from_pretrained(bundle, device, **kwargs))
 
     @property
     def labels(self)->tuple: return self.model.labels # in the order of the one-hot label

@@ -250,10 +250,17 @@ def evaluate(
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #4cff22ee
 RECALLS = 'recall_at_1', 'recall_at_5', 'recall_at_10'
 
-def _labels_fit(dls, model):
+def _labels_fit(dls, model): # and the LMS, and the form of the input
     if tuple(dls.vocab) != tuple(model.labels):
         raise CarganError(f"the data's labels ({', '.join(dls.vocab)}) are not the bundle's "
                           f"({', '.join(model.labels)})")
+    forms = [getattr(x, 'input', 'lms') for x in (dls, model)]
+    if forms[0] != forms[1]:
+        raise CarganError(f"the data's sounds come as {forms[0]}, the bundle was trained on "
+                          f"{forms[1]}; lms: our spectrum, jet: coloured pictures of one")
+    if getattr(dls, 'spec', model.spec) != model.spec:
+        raise CarganError(f"the data's spectrum ({dls.spec}) is not the bundle's ({model.spec}); "
+                          f"make the loaders with the bundle's: pairs_dls(data, model.spec)")
 
 def _judge_data(judge_dls, dls, judge): # which pictures the judge learned from, as far as is known
     if judge_dls is not None: check_disjoint(judge_dls, dls)

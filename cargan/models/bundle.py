@@ -24,6 +24,7 @@ from torch import nn
 from ..core import CarganError, write_whole
 from ..data.audio import LMSSpec
 from .classifier import AudioClassifier, ImageClassifier, SoundEncoder
+from .frozen import fold
 from .preset import preset_from
 
 # %% ../../nbs/workshop/models/bundle.ipynb #7dbbc776
@@ -127,7 +128,7 @@ def load_bundle(
     path:str|Path, # a file that `save_bundle` wrote
     device:str|torch.device='cpu', # where to
     **networks:nn.Module|None # c, audio or encoder, if one's own; the bundle has the weights
-)->Any: # a `cls` in `eval` mode
+)->Any: # a `cls` in `eval` mode, folded
     "Read a bundle, also one of 0.1.0. Raises `CarganError` on files that are none, or do not fit"
     config, tensors = read_bundle(path)
     try:
@@ -140,7 +141,7 @@ def load_bundle(
         raise CarganError(f"{path}: its weights and its configuration do not fit together "
                           f"({str(e).splitlines()[0]})") from e
     model.metrics, model.input = config.get('metrics') or {}, config.get('input', 'lms')
-    return model.to(device).eval()
+    return fold(model.to(device).eval())
 
 # %% ../../nbs/workshop/models/bundle.ipynb #163ffe00
 class Bundled(ModelHubMixin):
