@@ -6,6 +6,8 @@ flagged `slow` or `cuda` are not run and show the outputs they were saved with. 
 `--in-place` writes the outputs of PAGES into the notebooks themselves and builds nothing.
 """
 import argparse
+import base64
+import io
 import os
 import re
 import shutil
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -37,6 +40,19 @@ def execute(path):
     client.execute()
     for cell in nb.cells: cell.metadata.pop('tags', None)
     nb.metadata.pop('widgets', None)
+    nbformat.write(nb, path)
+
+
+def shrink(path, width=640, colours=128):
+    "Make the pictures in a notebook's outputs small enough to be committed"
+    nb = nbformat.read(path, as_version=4)
+    for output in (o for c in nb.cells for o in c.get('outputs', ())):
+        png = output.get('data', {}).get('image/png')
+        if not png: continue
+        im = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB')
+        if im.width > width: im = im.resize((width, round(im.height*width/im.width)), Image.LANCZOS)
+        im.quantize(colours).save(small := io.BytesIO(), 'png', optimize=True)
+        output['data']['image/png'] = base64.b64encode(small.getvalue()).decode()
     nbformat.write(nb, path)
 
 
@@ -125,7 +141,10 @@ def main():
     parser.add_argument('--in-place', action='store_true', help='run PAGES where they are')
     args = parser.parse_args()
     os.chdir(ROOT)
-    if args.in_place: run_pages([(NBS/p).with_suffix('.ipynb') for p in args.pages], NBS)
+    if args.in_place:
+        pages = [(NBS/p).with_suffix('.ipynb') for p in args.pages]
+        run_pages(pages, NBS)
+        for page in pages: shrink(page)
     else: build(args.pages)
 
 
