@@ -95,7 +95,7 @@ def _values(preset): # {name: {option: value}} of `CHOICES`
 def paper_or_code(
     base:Preset # our defaults
 )->list[System]:
-    "Each difference between paper, published code and our defaults, switched alone, from both sides"
+    "Each difference of paper, published code and our defaults, switched alone, from both sides"
     there, back = _values(get_preset('official', d_label='audio')), _values(base)
     official = get_preset(base, **{k: v for change in there.values() for k, v in change.items()})
     rows = [System('defaults', 'our defaults', base),
