@@ -60,7 +60,7 @@ def test_killed_and_resumed(data, tmp_path):
 @pytest.mark.parametrize('args, said', [(('--table', 'figures'), 'no such table'),
                                         (('--only', 'F'), 'no system'),
                                         (('--seeds', '0'), 'at least one'),
-                                        (('--judge_data', 'DATA'), 'another seed')])
+                                        (('--judge-data', 'DATA'), 'another seed')])
 def test_refused(data, tmp_path, args, said):
     args = [data if a == 'DATA' else a for a in args]
     rc, _, err = finish(start(data, tmp_path/'out', *args))
@@ -69,7 +69,7 @@ def test_refused(data, tmp_path, args, said):
 
 def test_judges_of_other_data(data, tmp_path):
     other, out = made(tmp_path/'other', seed=17), tmp_path/'out'
-    rc, said, err = finish(start(data, out, '--only', 'pix2pix', '--judge_data', other))
+    rc, said, err = finish(start(data, out, '--only', 'PIX2PIX', '--judge-data', other))
     assert rc == 0 and 'pix2pix, seed 0' in said and 'GFLOP' in said, err
     row = json.loads((out/'results'/'pix2pix-0.json').read_text())
     assert row['judge_data'] == 'disjoint' and row['seconds'] > 0 and row['parameters'] > 0

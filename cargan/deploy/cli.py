@@ -190,7 +190,7 @@ def cargan_evaluate(
     from cargan.data.loaders import pairs_dls
     from cargan.evaluation.listening import knows_truth, listening_report
     from cargan.evaluation.metrics import evaluate, plot_report, show_report
-    from cargan.models.cascade import CARGAN
+    from cargan.models.bundle import CARGAN # with its `from_pretrained`
     model = CARGAN.from_pretrained(None if bundle == 'shipped' else bundle)
     dls = pairs_dls(data, model.spec, jitter=False)
     judge_dls = pairs_dls(judge_data, model.spec, jitter=False) if judge_data else None
@@ -216,7 +216,7 @@ def cargan_ablate(
     seeds:int=3, # of each system
     epochs:int=None, # of every system; the preset's if not given
     table:str='models', # models (A to E, E+, the other systems), schedules, or choices (paper or code)
-    only:str='', # names of systems, with commas between them; all of the table if not given
+    only:str='', # names of systems (or of their files), with commas between them; all if not given
     judge_data:str='', # other data of the same labels for the judges to learn from
     json:str='' # write the table here
 ):
@@ -229,11 +229,14 @@ def cargan_ablate(
     ablation = Ablation(data, out, preset, epochs, judge_data or None)
     systems = TABLES[table](ablation.base)
     names, wished = [s.name for s in systems], [n.strip() for n in only.split(',') if n.strip()]
-    if odd := [n for n in wished if n not in names]:
+    known = [n.lower() for s in systems for n in (s.name, s.slug)]
+    if odd := [n for n in wished if n.lower() not in known]:
         raise CarganError(f"{odd[0]}: no system of the table {table} has this name; "
                           f"there are {', '.join(names)}")
+    wished = {n.lower() for n in wished}
+    chosen = [s for s in systems if not wished or wished & {s.name.lower(), s.slug}]
     def say(text): print(text, flush=True)
-    missing = ablation.run([s for s in systems if not wished or s.name in wished], seeds, say)
+    missing = ablation.run(chosen, seeds, say)
     rows = results(out)
     t = summary(rows, FIGURES, names)
     write_table(t, Path(out)/table)
