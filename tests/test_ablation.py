@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 ABLATE = Path(sys.executable).parent/'cargan-ablate'
+COMMITTED = Path(__file__).parents[1]/'benchmarks'
 
 
 def start(data, out, *args):
-    return subprocess.Popen([ABLATE, data, '--out', out, '--preset', 'tiny', '--epochs', '3', '--seeds', '1', *args],
+    budget = '--preset', 'tiny', '--epochs', '3', '--seeds', '1'
+    return subprocess.Popen([ABLATE, data, '--out', out, *budget, *args],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -29,8 +31,12 @@ def figures(out, name):
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
+    return made(tmp_path_factory.mktemp('ablation')/'data', seed=16)
+
+
+def made(out, seed):
     from cargan.data.synth import synth_urmp
-    return synth_urmp(tmp_path_factory.mktemp('ablation')/'data', pairs=312, size=32, seed=16, progress=False)
+    return synth_urmp(out, pairs=312, size=32, seed=seed, progress=False)
 
 
 def test_killed_and_resumed(data, tmp_path):
@@ -51,7 +57,40 @@ def test_killed_and_resumed(data, tmp_path):
     assert not (tmp_path/'killed'/'runs'/'d-0').exists()
 
 
-@pytest.mark.parametrize('args, said', [(('--table', 'figures'), 'no such table'), (('--only', 'F'), 'no system'), (('--seeds', '0'), 'at least one')])
+@pytest.mark.parametrize('args, said', [(('--table', 'figures'), 'no such table'),
+                                        (('--only', 'F'), 'no system'),
+                                        (('--seeds', '0'), 'at least one'),
+                                        (('--judge-data', 'DATA'), 'another seed')])
 def test_refused(data, tmp_path, args, said):
+    args = [data if a == 'DATA' else a for a in args]
     rc, _, err = finish(start(data, tmp_path/'out', *args))
     assert rc == 2 and said in err and len(err.strip().splitlines()) == 1
+
+
+def test_judges_of_other_data(data, tmp_path):
+    other, out = made(tmp_path/'other', seed=17), tmp_path/'out'
+    rc, said, err = finish(start(data, out, '--only', 'PIX2PIX', '--judge-data', other))
+    assert rc == 0 and 'pix2pix, seed 0' in said and 'GFLOP' in said, err
+    row = json.loads((out/'results'/'pix2pix-0.json').read_text())
+    assert row['judge_data'] == 'disjoint' and row['seconds'] > 0 and row['parameters'] > 0
+    rc, _, err = finish(start(data, out, '--only', 'pix2pix'))
+    assert rc == 2 and 'judge_data was' in err
+
+
+@pytest.mark.parametrize('folder', ['ablation', 'choices', 'long', 'steady'])
+def test_committed_results(folder):
+    "Each committed run has the changes that its system has today, a bool of D's label read as its name"
+    from cargan.evaluation.systems import paper_models, paper_or_code, schedules
+    from cargan.models.preset import get_preset, preset_from
+    base = preset_from(json.loads((COMMITTED/folder/'settings.json').read_text())['preset'])
+    tables = [paper_or_code] if folder == 'choices' else [paper_models, schedules]
+    systems = {s.name: s for table in tables for s in table(base)}
+    files = list((COMMITTED/folder/'results').glob('*.json'))
+    assert files
+    for file in files:
+        row = json.loads(file.read_text())
+        now = systems[row['system']]
+        was = get_preset(base, **row['changes'])
+        assert file.stem == f"{now.slug}-{row['seed']}" and row['baseline'] == now.baseline
+        assert set(row['changes']) == set(now.changes(base)), file
+        for k in row['changes']: assert getattr(was, k) == getattr(now.preset, k), (file, k)

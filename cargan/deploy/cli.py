@@ -222,53 +222,70 @@ def cargan_train(
 def cargan_evaluate(
     bundle:str, # a bundle; 'shipped' for the one that comes with the package
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt); its test recordings are used
-    fetch:bool=True, # do without weights of Inception (95 MB) and AlexNet (233 MB) that are not at hand
+    fetch:bool=True, # do without weights of Inception (95 MB) and AlexNet (233 MB) not at hand
+    judge_data:str='', # other data of the same labels for the judges to learn from
     picture:str='', # draw the figures here, as PNG
     json:str='' # write the numbers here
 ):
-    "Judge a bundle's pictures with networks that took no part in its training (trained here, on DATA's real pictures)"
+    "Judge a bundle's pictures with networks trained here, on real pictures of DATA or JUDGE_DATA"
     from cargan.data.loaders import pairs_dls
     from cargan.evaluation.listening import knows_truth, listening_report
     from cargan.evaluation.metrics import evaluate, plot_report, show_report
-    from cargan.models.cascade import CARGAN
+    from cargan.models.bundle import CARGAN # with its `from_pretrained`
     model = CARGAN.from_pretrained(None if bundle == 'shipped' else bundle)
     dls = pairs_dls(data, model.spec, jitter=False)
-    report = evaluate(model, dls, fetch=fetch)
-    if knows_truth(data): report |= listening_report(model, dls, data)
+    judge_dls = pairs_dls(judge_data, model.spec, jitter=False) if judge_data else None
+    report = evaluate(model, dls, fetch=fetch, judge_dls=judge_dls)
+    if knows_truth(data) and knows_truth(judge_data or data):
+        report |= listening_report(model, dls, data, judge_dls, judge_data or None)
     write_json(json, report)
-    if picture: write_whole(picture, lambda tmp: plot_report(report).savefig(tmp, dpi=100, format='png'))
+    if picture:
+        def draw(tmp): plot_report(report).savefig(tmp, dpi=100, format='png')
+        write_whole(picture, draw)
     print(show_report(report))
-    for k in ('performer', 'pitch_within', 'loudness', 'rest_balanced'):
-        if found := report.get('listening'): print(f"{k:14} real {found['real'][k]:5.2f}   label_given {found['label_given'][k]:5.2f}   label_predicted {found['label_predicted'][k]:5.2f}")
+    found = report.get('listening', {})
+    for k in ('performer', 'pitch_within', 'loudness', 'rest_balanced') if found else ():
+        ways = ('real', 'label_given', 'label_predicted')
+        print(f'{k:14}', '   '.join(f'{way} {found[way][k]:5.2f}' for way in ways))
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #004d994a
 @command
 def cargan_ablate(
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
     out:str='runs/ablation', # the folder of results
-    preset:str='small', # tiny, small, paper or official; model E is this one without a code of the sound
+    preset:str='small', # tiny, small, paper or official; model E is this one without a code
     seeds:int=3, # of each system
     epochs:int=None, # of every system; the preset's if not given
-    table:str='models', # models (A to E, E+, the other systems), schedules, or choices (paper against published code)
-    only:str='', # names of systems, with commas between them; all of the table if not given
+    table:str='models', # models (A to E, E+, the other systems), schedules, or choices (paper or code)
+    only:str='', # names of systems (or of their files), with commas between them; all if not given
+    judge_data:str='', # other data of the same labels for the judges to learn from
     json:str='' # write the table here
 ):
     "Train and judge every system of a table, three seeds each; writes OUT/TABLE.csv, .tex and .png"
-    from cargan.evaluation.ablations import FIGURES, TABLES, Ablation, as_text, results, summary, write_table
-    if table not in TABLES: raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
+    from cargan.evaluation.systems import TABLES
+    from cargan.evaluation.tables import FIGURES, Ablation, as_text, results, summary, write_table
+    if table not in TABLES:
+        raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
     if seeds < 1: raise CarganError(f"{seeds} seeds: at least one is needed")
-    ablation = Ablation(data, out, preset, epochs)
+    ablation = Ablation(data, out, preset, epochs, judge_data or None)
     systems = TABLES[table](ablation.base)
-    wished = [n.strip() for n in only.split(',') if n.strip()]
-    if odd := [n for n in wished if n not in (names := [s.name for s in systems])]:
-        raise CarganError(f"{odd[0]}: no system of the table {table} has this name; there are {', '.join(names)}")
-    missing = ablation.run([s for s in systems if not wished or s.name in wished], seeds)
+    names, wished = [s.name for s in systems], [n.strip() for n in only.split(',') if n.strip()]
+    known = [n.lower() for s in systems for n in (s.name, s.slug)]
+    if odd := [n for n in wished if n.lower() not in known]:
+        raise CarganError(f"{odd[0]}: no system of the table {table} has this name; "
+                          f"there are {', '.join(names)}")
+    wished = {n.lower() for n in wished}
+    chosen = [s for s in systems if not wished or wished & {s.name.lower(), s.slug}]
+    def say(text): print(text, flush=True)
+    missing = ablation.run(chosen, seeds, say)
     rows = results(out)
-    t = summary(rows, {h: k for h, k in FIGURES.items() if k in rows}, [s.name for s in systems])
+    t = summary(rows, FIGURES, names)
     write_table(t, Path(out)/table)
     write_json(json, rows.to_dict('records'))
     print(as_text(t).to_string())
-    if missing: print(f"at work in another process, or begun there: {', '.join(f'{n}, seed {s}' for n, s in missing)}")
+    if missing:
+        others = ', '.join(f'{n}, seed {s}' for n, s in missing)
+        print(f"at work in another process, or begun there: {others}")
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #25ed72ba
 @command
