@@ -74,8 +74,8 @@ Rows = Sequence[dict[str, Any]] # what `Watch` recorded, a row an epoch
 def d_wins(
     rows:Rows, # of `Watch`
     preset:Preset, # of the run
-    below:float=.1, # of the coin toss's loss
-    epochs:int=2 # running
+    below:float=.1, # of the way from the sure D's loss to the coin toss's
+    epochs:int=2 # in a row
 )->str|None:
     "D's loss is nearly that of a D that is always right"
     (sure, coin), last = d_scale(preset), rows[-epochs:]
@@ -88,8 +88,8 @@ def d_wins(
 def d_loses(
     rows:Rows, # of `Watch`
     preset:Preset, # of the run
-    above:float=.97, # of the coin toss's loss
-    epochs:int=3 # running
+    above:float=.97, # of the way from the sure D's loss to the coin toss's
+    epochs:int=3 # in a row
 )->str|None:
     "D's loss is that of a coin toss, or worse"
     (sure, coin), last = d_scale(preset), rows[-epochs:]
@@ -107,7 +107,7 @@ def collapse(
     preset:Preset, # of the run
     all_below:float=.1, # of the real pictures' distances
     label_below:float=.05, # the same, for pictures of one label
-    epochs:int=2 # running
+    epochs:int=2 # in a row
 )->str|None:
     "The painted pictures, all or those of one label, are much more alike than the real ones"
     for key, below, who in (('spread', all_below, 'all pictures'),
@@ -124,7 +124,7 @@ def stage2_idle(
     preset:Preset, # of the run
     follows_below:float=.1, # of the final pictures' differences
     differs_below:float=.1, # of what stage 1 has wrong
-    epochs:int=2 # running
+    epochs:int=2 # in a row
 )->str|None:
     "Stage 2 does not look at stage 1, or hands it through"
     if _low(rows, 'follows', follows_below, epochs):
@@ -152,8 +152,8 @@ def gamma_stuck(
              if v <= min(below, steps*(preset.lr_d if k.startswith('d.') else preset.lr_g))]
     if not stuck: return None
     return (f"gamma stays 0 in {len(stuck)} of {len(largest)} attention layers ({stuck[0]}, "
-            f"largest |gamma| {largest[stuck[0]]:.0e}): they do nothing. Do not start both gamma and the "
-            f"layer's last weights at 0; see that gamma is in the optimizer; or use "
+            f"largest |gamma| {largest[stuck[0]]:.0e}): they do nothing. Do not start both gamma "
+            f"and the layer's last weights at 0; see that gamma is in the optimizer; or use "
             f"attention=False")
 
 SIGNS = d_wins, d_loses, collapse, stage2_idle, gamma_stuck
