@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from cargan.core import CarganError
 from cargan.models.cascade import CARGAN
-from cargan.models.preset import get_preset
 from cargan.models.convert import convert_published, read_state, read_unet, unet_names
 from cargan.models.generator import UNet, init_weights, planes
 from test_commands import refused
@@ -64,8 +63,6 @@ def test_the_classifier_is_the_published_one(files, tmp_path):
         with torch.no_grad(): torch.testing.assert_close(ours.head(ours.body(x)), c(x))
 
 
-@pytest.mark.skipif(not hasattr(get_preset('official'), 'classifier_normalise'),
-                    reason='the classifier of this version always normalises its input')
 def test_both_stages_from_the_sound_on(files, tmp_path):
     (g1, g2, c), paths = files
     convert_published(*paths[:2], tmp_path/'b.safetensors', paths[2])

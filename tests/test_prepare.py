@@ -212,6 +212,7 @@ def test_the_command(prepare, films, tmp_path):
 
 
 def test_the_command_refuses(prepare, films, tmp_path, capsys):
+    from cargan.deploy.cli import cargan_prepare
     def refused(*args):
         with pytest.raises(SystemExit) as e: cargan_prepare(*map(str, args))
         out, err = capsys.readouterr()

@@ -1,4 +1,5 @@
-"The store where a notebook cannot follow: two processes at once, a kill in the middle, the peak of memory"
+"""The store where a notebook cannot follow: two processes at once, a kill in the middle, the peak
+of memory"""
 import json
 import os
 import signal
@@ -29,8 +30,10 @@ store = s.open_store(root, pairs, LMSSpec(size={size}), workers=2, progress=Fals
 
 
 def start(root, cache, code='', pause=0., size=32):
-    return subprocess.Popen([sys.executable, '-c', OPEN.format(pause=pause, size=size) + code, root], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, 'CARGAN_CACHE': str(cache), 'OMP_NUM_THREADS': '1'})
+    env = {**os.environ, 'CARGAN_CACHE': str(cache), 'OMP_NUM_THREADS': '1'}
+    program = OPEN.format(pause=pause, size=size) + code
+    return subprocess.Popen([sys.executable, '-c', program, root], text=True, env=env,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def end(process):
@@ -51,7 +54,11 @@ def wait_for(condition, seconds=30):
 
 def test_two_at_once(synth, tmp_path):
     "Both get a whole store, and only one of them has built it"
-    code = "import hashlib; print(len(built), hashlib.md5(store.images[:].tobytes() + store.sounds[:].tobytes()).hexdigest())"
+    code = """
+import hashlib
+contents = store.images[:].tobytes() + store.sounds[:].tobytes()
+print(len(built), hashlib.md5(contents).hexdigest())
+"""
     a, b = [end(p).split() for p in [start(synth, tmp_path, code, pause=.01) for _ in range(2)]]
     assert a[1] == b[1] and int(a[0]) + int(b[0]) == 1
     store, = kept(tmp_path)
@@ -60,18 +67,19 @@ def test_two_at_once(synth, tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='looks at /proc')
 def test_killed_in_the_middle(synth, tmp_path):
-    "Nothing half made is taken for whole, the helpers go, and the next one builds it without waiting"
+    "Nothing half made is taken for whole, the helpers go, and the next one builds it at once"
     p = start(synth, tmp_path, pause=.5)
+    def children(): return open(f'/proc/{p.pid}/task/{p.pid}/children').read().split()
     try:
         wait_for(lambda: any(tmp_path.glob('.*.tmp/images.npy')))
-        children = lambda: open(f'/proc/{p.pid}/task/{p.pid}/children').read().split()
         wait_for(lambda: len(children()) >= 2)
         helpers = children()
     finally: p.kill()
     p.wait()
     assert p.returncode == -signal.SIGKILL and not list(tmp_path.glob('synth-*'))
     wait_for(lambda: not any(os.path.exists(f'/proc/{h}') for h in helpers))
-    out = end(start(synth, tmp_path, "print(len(store), (store.images[:].reshape(len(store), -1).max(1) > 0).all())"))
+    code = "print(len(store), (store.images[:].reshape(len(store), -1).max(1) > 0).all())"
+    out = end(start(synth, tmp_path, code))
     assert out.split() == ['156', 'True'] and len(kept(tmp_path)) == 1
 
 
@@ -79,23 +87,33 @@ def many(root, n):
     "n pairs at 256 px, each a name of the same two files"
     (root/'one').mkdir(parents=True)
     sf.write(root/'one'/'a.wav', np.random.default_rng(0).normal(0, .1, 11025), 22050)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)).save(root/'one'/'a.jpg', quality=50)
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
+    Image.fromarray(noise).save(root/'one'/'a.jpg', quality=50)
     for kind, suffix in (('chunk', 'wav'), ('img', 'jpg')):
         for split, name, count in (('train', 'tuba00', n - 64), ('validation', 'tuba01', 64)):
-            (root/kind/split/'tuba').mkdir(parents=True)
-            for i in range(count): os.link(root/'one'/f'a.{suffix}', root/kind/split/'tuba'/f'{name}_{i}.{suffix}')
+            folder = root/kind/split/'tuba'
+            folder.mkdir(parents=True)
+            for i in range(count): os.link(root/'one'/f'a.{suffix}', folder/f'{name}_{i}.{suffix}')
     return root
 
 
-def test_peak_memory(tmp_path):
-    "Building and reading 2,000 pairs at 256 px takes as much memory as 400, though the store is 330 MB larger"
-    code = """
+PEAK = """
 import numpy as np, resource
-for rows in np.random.default_rng(0).permutation(len(store)).reshape(-1, 20): images = store.gather(rows)[1]
-peak = lambda who: resource.getrusage(who).ru_maxrss/(1 if sys.platform == 'darwin' else 1/1024)/2**20
-print(peak(resource.RUSAGE_SELF), peak(resource.RUSAGE_CHILDREN), sum(a.nbytes for a in (store.sounds, store.images))/2**20)
+for rows in np.random.default_rng(0).permutation(len(store)).reshape(-1, 20):
+    images = store.gather(rows)[1]
+def peak(who):
+    return resource.getrusage(who).ru_maxrss/(1 if sys.platform == 'darwin' else 1/1024)/2**20
+size = sum(a.nbytes for a in (store.sounds, store.images))/2**20
+print(peak(resource.RUSAGE_SELF), peak(resource.RUSAGE_CHILDREN), size)
 """
-    few, lots = [list(map(float, end(start(many(tmp_path/f'{n}', n), tmp_path/'stores', code, size=256)).split())) for n in (400, 2000)]
-    print('MB of the process, of its helpers, of the store:', few, lots)
+
+
+def test_peak_memory(tmp_path):
+    "2,000 pairs at 256 px take as much memory as 400, though their store is 330 MB larger"
+    def peaks(n): # MB of the process, of its helpers, of the store
+        out = end(start(many(tmp_path/f'{n}', n), tmp_path/'stores', PEAK, size=256))
+        return list(map(float, out.split()))
+    few, lots = peaks(400), peaks(2000)
+    print(few, lots)
     assert lots[2] - few[2] > 300
     assert lots[0] - few[0] < 60 and lots[1] - few[1] < 60

@@ -1,15 +1,18 @@
-"A run seen from elsewhere: TensorBoard's and W&B's records on the disk, and a run that is not changed by being watched"
+"""A run seen from elsewhere: TensorBoard's and W&B's records on the disk, and a run that is not
+changed by being watched"""
 import pytest
 from safetensors.torch import load_file
 
 
 @pytest.fixture(scope='module')
 def watched(sh, synth, tmp_path_factory):
-    "watched(folder, *arguments, **environment) -> (exit code, output, errors, run folder) of `cargan-train`, by somebody who has no account"
+    """watched(folder, *arguments, **environment) -> (exit code, output, errors, run folder) of
+    `cargan-train`, by somebody who has no account"""
     here = tmp_path_factory.mktemp('tracked')
     nobody = dict(HOME=str(here), NETRC=str(here/'none'), WANDB_API_KEY='', WANDB_MODE='online')
     def run(folder, *args, **env):
-        return *sh('cargan-train', synth, '--preset', 'tiny', '--epochs', 2, '--run', here/folder, *args, **{**nobody, **env}), here/folder
+        settings = '--preset', 'tiny', '--epochs', 2, '--run', here/folder
+        return *sh('cargan-train', synth, *settings, *args, **{**nobody, **env}), here/folder
     return run
 
 
@@ -29,7 +32,8 @@ def test_wandb_keeps_the_run_offline(watched, alone):
     rc, _, err, run = watched('wandb', '--track', 'wandb', WANDB_MODE='offline')
     assert rc == 0, err
     record, = run.glob('wandb/offline-run-*/*.wandb')
-    for name in (b'seen_by_c', b'final_l1', b'cgan', b'lambda_cls'): assert name in record.read_bytes(), name
+    for name in (b'seen_by_c', b'final_l1', b'cgan', b'lambda_cls'):
+        assert name in record.read_bytes(), name
     assert same_bundle(run, alone)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core import CarganError, in_parallel, new_folder, write_whole
-from .formats import Report, from_manifest, report, write_manifest
+from .formats import Report, from_manifest, report # noqa: F401 (for cargan-prepare)
 from .pairs import SECONDS
 from .videos import FITS, Stretch, Take, make_stretch, probe
 

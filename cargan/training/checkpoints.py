@@ -45,7 +45,8 @@ def _bare(state, at='', odd=None): # plain tensors, numbers, texts; the names of
     if isinstance(state, torch.Tensor):
         state = state.detach().as_subclass(torch.Tensor).cpu()
         if state.is_floating_point() and not state.isfinite().all(): odd.append(at)
-    elif isinstance(state, dict): state = {k: _bare(v, f'{at}.{k}', odd)[0] for k, v in state.items()}
+    elif isinstance(state, dict):
+        state = {k: _bare(v, f'{at}.{k}', odd)[0] for k, v in state.items()}
     elif isinstance(state, (list, tuple, L)):
         state = [_bare(v, f'{at}.{i}', odd)[0] for i, v in enumerate(state)]
     elif isinstance(state, np.generic): state = state.item()
@@ -114,7 +115,7 @@ def get_randomness(
             'transforms': [t.rng.get_state() for t in _drawing(dl)]}
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #586e5483
-def _python(s): return s[0], tuple(s[1]), s[2] # a state of Python's generator, after lists were made
+def _python(s): return s[0], tuple(s[1]), s[2] # Python's generator wants tuples again
 
 def set_randomness(
     state:dict[str, Any], # of `get_randomness`, also one that was written and read
@@ -161,7 +162,7 @@ def _set_recorder(r, s):
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #8fbd58ca
 class Checkpoint(Callback):
-    "Saves after each epoch and every few minutes; goes on from the newest. Raises `RunError` on NaN"
+    "Saves each epoch and every few minutes; goes on from the newest. Raises `RunError` on NaN"
     order = 100 # last
     def __init__(self,
         folder:str|Path, # where the checkpoints go
@@ -169,16 +170,20 @@ class Checkpoint(Callback):
         minutes:float=10, # between two in the middle of an epoch
         keep:int=2, # how many, besides the best by validation L1
         key:str='', # of the run's configuration; a checkpoint of another one is refused
-        stop:'StopSignals|None'=None # a wish to stop
+        stop:'StopSignals|None'=None # what asks to stop
     ):
         self.folder, self.resume, self.minutes = Path(folder), resume, minutes
         self.keep, self.key, self.stop = keep, key, stop
-        self.best = self.waiting = self.bad = None
+        self.best:list|None = None # lowest L1 in validation, start of its checkpoint's name
+        self.waiting:dict[str, Any]|None = None # a state to go on from
+        self.bad:torch.Tensor|None = None # a flag for each loss part: has it ever been NaN?
 
     def saved(self)->list[Path]: # the checkpoints, oldest first
         return sorted(self.folder.glob('epoch*.pt'))
 
-    def _others(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
+    def _others(self): # the callbacks with a state
+        return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
+
     def _stopping(self): return self.stop is not None and self.stop.asked
     def _gathering(self): # are there gradients of pieces that have not been stepped yet?
         return any(cb.count for cb in self.learn.cbs if isinstance(cb, GradientAccumulation))
@@ -206,8 +211,9 @@ def _state(self:Checkpoint, epoch, batch, start, now):
     fixed = 'cargan.c.', 'cargan.audio.' # they never change
     model = {k: v for k, v in self.model.state_dict().items() if not k.startswith(fixed)}
     return dict(key=self.key, epoch=epoch, batch=batch, train_iter=self.train_iter,
-                pct_train=self.pct_train, best=self.best, seconds=self.seconds, start=start, now=now,
-                model=model, opt=self.opt.state_dict(), recorder=_get_recorder(self.recorder),
+                pct_train=self.pct_train, best=self.best, seconds=self.seconds,
+                start=start, now=now, model=model, opt=self.opt.state_dict(),
+                recorder=_get_recorder(self.recorder),
                 callbacks={k: cb.state_dict() for k, cb in self._others().items()})
 
 @patch
@@ -328,17 +334,17 @@ class RunLog(CSVLogger):
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #58762c5c
 class StopSignals:
-    "A context in which SIGINT and SIGTERM are wishes to stop; the second is a `KeyboardInterrupt`"
+    "A context where SIGINT and SIGTERM are requests to stop; the second is a `KeyboardInterrupt`"
     def __enter__(self)->'StopSignals':
-        self.wished = self.asked = None # the signal that came; and when all processes know of one
+        self.signal = self.asked = None # the one that came; the one that all processes know of
         self.old = {}
         if threading.current_thread() is threading.main_thread(): # others may not set handlers
             self.old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def _ask(self, signum, frame):
-        if self.wished: raise KeyboardInterrupt
-        self.wished = signum
+        if self.signal: raise KeyboardInterrupt
+        self.signal = signum
         if num_distrib() <= 1: self.asked = signum
 
     def __exit__(self, *_):

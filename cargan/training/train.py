@@ -71,10 +71,11 @@ def train_classifiers(
     run:str|Path|None=None, # a run folder: each is kept there when trained, and not trained again
     seed:int|None=None # set anew before each; random generators are left as they are if not given
 )->tuple[nn.Module, nn.Module, dict]: # both in `eval` mode, and their validation accuracies
-    "Train C (section 3.5) and the audio classifier. Raises `CarganError` without ImageNet's weights"
+    "Train C (section 3.5) and the audio classifier. Raises `CarganError` if weights cannot be had"
     p, k, n = get_preset(preset), len(dls.vocab), len(dls.train_ds)
     def new_c():
-        return ImageClassifier(k, p.backbone, p.pretrained, p.classifier_size, p.classifier_normalise)
+        return ImageClassifier(k, p.backbone, p.pretrained, p.classifier_size,
+                               p.classifier_normalise)
     def see(model):
         learn, times = classifier_learner(dls, model, cbs=cbs), epochs or max(1, min(4, 10_000//n))
         if p.pretrained: learn.fine_tune(times, 2e-3)
@@ -95,7 +96,7 @@ def train_encoder(
     preset:str|Path|Preset='small', # as for `get_preset`
     epochs:int|None=None, # through the data; 16, down to 8 from 12,500 training pairs on
     cbs:Callback|Sequence|None=None, # callbacks for the learner
-    run:str|Path|None=None, # a run folder: it is kept there when it is trained, and not trained again
+    run:str|Path|None=None, # a run folder: it is kept there when trained, and not trained again
     seed:int|None=None # set anew before; random generators are left as they are if not given
 )->nn.Module|None: # in `eval` mode; None for a preset without a code
     "Train the encoder of the sound to guess thumbnails"
@@ -115,10 +116,10 @@ def train_cargan(
     preset:str|Path|Preset|dict|None=None, # as for `run_settings`; 'small' if not given
     epochs:int|None=None, # of the GAN; the preset's if not given
     seed:int|None=None, # of weights, order and augmentation; 0 if not given
-    classifiers:Sequence[nn.Module]|None=None, # (C, audio classifier), trained; trained here if None
+    classifiers:Sequence[nn.Module]|None=None, # (C, audio classifier), trained; or trained here
     cbs:Callback|Sequence|None=None, # further callbacks for the GAN's learner
     cache:str|None='memory', # where the pairs are kept: memory, disk or device (see `pairs_dls`)
-    resume:bool=False, # go on with the run in `run`; begins one if there is none and `data` is given
+    resume:bool=False, # go on with the run in `run`; begin it if there is none and `data` is given
     minutes:float=10, # between two checkpoints in the middle of an epoch
     track:str='', # tensorboard or wandb
     compile:bool=False, # with `torch.compile`, see `cargan_learner`
@@ -130,7 +131,8 @@ def train_cargan(
         data, p, epochs, seed = run_settings(run, old, data, preset, epochs, seed)
         bundle = run/BUNDLE_NAME
         if old and bundle.exists(): return CARGAN.from_pretrained(bundle, **_given(classifiers))
-        tracking, precision = tracker(track), precision_cbs(p.precision) # better said now than later
+        # better said now than later
+        tracking, precision = tracker(track), precision_cbs(p.precision)
         if not 1 <= pieces <= p.batch:
             raise CarganError(f"a batch of {p.batch} pairs in {pieces} pieces: give 1 to {p.batch}")
         dls = pairs_dls(data, LMSSpec(size=p.size), bs=-(-p.batch//pieces), seed=seed, cache=cache,
