@@ -231,7 +231,7 @@ def cargan_evaluate(
     from cargan.data.loaders import pairs_dls
     from cargan.evaluation.listening import knows_truth, listening_report
     from cargan.evaluation.metrics import evaluate, plot_report, show_report
-    from cargan.models.bundle import CARGAN # with its `from_pretrained`
+    from cargan.models.cascade import CARGAN
     model = CARGAN.from_pretrained(None if bundle == 'shipped' else bundle)
     dls = pairs_dls(data, model.spec, jitter=False)
     judge_dls = pairs_dls(judge_data, model.spec, jitter=False) if judge_data else None
