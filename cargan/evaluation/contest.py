@@ -143,7 +143,7 @@ class ShowPicture(Callback):
 class BaselineLoss:
     "The generators' loss of (what a system made, image). After a call, `parts` has its terms"
     def __init__(self,
-        contest:Contest
+        contest:Contest # the system and its critic
     ): self.contest, self.parts = contest, {}
 
     def __call__(self,
@@ -163,7 +163,7 @@ class BaselineLoss:
 class CriticLoss:
     "The critic's loss of (what a system made, detached; image): real pairs against others"
     def __init__(self,
-        contest:Contest
+        contest:Contest # the system and its critic
     ): self.contest = contest
 
     def __call__(self,

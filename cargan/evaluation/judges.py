@@ -80,7 +80,7 @@ SPOILT:dict[str, Callable] = dict( # what is done to the sounds [N, n]
     silence=torch.zeros_like, noise=lambda waves: add_noise(waves, 0.))
 
 def figures_of(
-    judges:Judges,
+    judges:Judges, # of `get_judges`
     model:nn.Module # a `CARGAN`, or another system
 )->dict: # ready for JSON
     "All that the judges say of a system's pictures"
@@ -105,7 +105,7 @@ def _strip(*rows): # pictures [N, 3, S, S] in [-1, 1] each, as one
 
 @torch.no_grad()
 def paint_strip(
-    judges:Judges,
+    judges:Judges, # of `get_judges`
     model:nn.Module, # a `CARGAN` or another system, where the batches are
     path:Path # of the PNG
 ):

@@ -82,7 +82,7 @@ class Ablation:
 
     def path(self,
         kind:str, # models, results or pictures
-        system:System,
+        system:System, # a row of the table
         seed:int # of its training
     )->Path: # models/a-0.safetensors, results/a-0.json, pictures/a-0.png
         ending = dict(models='safetensors', results='json', pictures='png')[kind]
@@ -138,7 +138,7 @@ class Clock(Callback):
 # %% ../../nbs/workshop/evaluation/tables.ipynb #aa07c1c3
 @patch
 def train(self:Ablation,
-    system:System,
+    system:System, # a row of the table
     seed:int # of everything
 )->Path: # the trained model
     "Train a system; killed, it goes on. Raises `RunError` where a loss is no number"

@@ -8,7 +8,7 @@ __all__ = ['plain', 'Players', 'g_and_d', 'fixed', 'GeneratorLoss', 'Discriminat
 
 # %% ../../nbs/workshop/training/gan.ipynb #6cc07717
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -199,7 +199,7 @@ class PlayersOptimizer(OptimWrapper):
 # %% ../../nbs/workshop/training/gan.ipynb #dd810e07
 def autocast_of(
     learn:Any # a `Learner`
-): # a context manager
+)->AbstractContextManager:
     "The autocast that `MixedPrecision` would be in; none without it, or without a GPU"
     mixed = getattr(learn, 'mixed_precision', None)
     if mixed is None or not torch.cuda.is_available(): return nullcontext()
