@@ -552,6 +552,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'cargan/evaluation/contest.py'),
                                            'cargan.evaluation.contest.ShowPicture.before_batch': ( 'workshop/evaluation/contest.html#showpicture.before_batch',
                                                                                                    'cargan/evaluation/contest.py'),
+                                           'cargan.evaluation.contest._mean': ( 'workshop/evaluation/contest.html#_mean',
+                                                                                'cargan/evaluation/contest.py'),
                                            'cargan.evaluation.contest.baseline_learner': ( 'workshop/evaluation/contest.html#baseline_learner',
                                                                                            'cargan/evaluation/contest.py')},
             'cargan.evaluation.distances': { 'cargan.evaluation.distances._at_hand': ( 'workshop/evaluation/distances.html#_at_hand',

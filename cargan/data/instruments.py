@@ -289,7 +289,7 @@ class Instrument:
     "All that the made data know of an instrument"
     name:str # the label
     programs:tuple # of General MIDI, counted from 0; recordings take turns
-    range:tuple # lowest and highest pitch, as MIDI numbers
+    range:tuple[int, int] # lowest and highest pitch, as MIDI numbers
     hold:Hold # how it is drawn and held
 
     @property

@@ -63,7 +63,8 @@ class Store:
         if facts['key'] != key or facts['bytes'] != sizes: raise ValueError(f"{folder}: not whole")
         self.sounds = np.load(Path(folder)/'sounds.npy', mmap_mode='r')
         self.images = np.load(Path(folder)/'images.npy', mmap_mode='r')
-        self.row, self.device = {p: i for i, p in enumerate(pairs)}, None
+        self.row = {p: i for i, p in enumerate(pairs)}
+        self.device:torch.device|None = None
 
     def __len__(self)->int: return len(self.images)
 
@@ -73,14 +74,14 @@ def gather(self:Store,
     rows:np.ndarray # [B] int64
 )->tuple[torch.Tensor, torch.Tensor]: # sounds, and uint8 [B, 3, S, S]
     "A batch in one go; sounds are int16 [B, n_samples], or spectrograms float16 [B, 1, S, S]"
-    both = self.sounds, self.images
     if self.device is not None:
         there = torch.from_numpy(rows).to(self.device)
-        return tuple(a[there] for a in both)
-    batch = tuple(torch.from_numpy(np.asarray(a)[rows]) for a in both)
+        return self.sounds[there], self.images[there]
+    both = self.sounds, self.images
+    sounds, images = (torch.from_numpy(np.asarray(a)[rows]) for a in both)
     for a in both:
         if hasattr(mmap, 'MADV_DONTNEED'): a._mmap.madvise(mmap.MADV_DONTNEED)
-    return batch
+    return sounds, images
 
 # %% ../../nbs/workshop/data/store.ipynb #deefc498
 def _carry(array, device, step=1024):

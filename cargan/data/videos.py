@@ -9,7 +9,7 @@ __all__ = ['Span', 'FITS', 'write_video', 'probe', 'sound_at', 'pictures_at', 'T
 # %% ../../nbs/workshop/data/videos.ipynb #1c2e27d0
 import io
 from collections import namedtuple
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,7 +39,7 @@ def write_video(
     wave:np.ndarray|None=None, # [n] or [n, C] in [-1, 1], C of 1, 2 or 6; no sound if not given
     fps:int=30, # frames a second
     rate:int=44100, # of the wave, Hz
-    times:Iterable|None=None, # seconds, one a frame, if they do not come evenly
+    times:Sequence|np.ndarray|None=None, # seconds, one a frame, if they do not come evenly
     sound_start:float=0., # when the sound begins, seconds
     rotation:int=0, # degrees that a player has to turn the pictures, counterclockwise
     codecs:tuple|None=None # (video, audio), FFmpeg's names; by the suffix if not given
@@ -194,6 +194,7 @@ def sound_at(
 
 # %% ../../nbs/workshop/data/videos.ipynb #abeda7de
 class _Run: # sound without a gap
+    expected:float # when its next frame begins, in seconds
     def __init__(self, form, channels, at):
         self.form, self.at = form, at
         self.resampler = _av().AudioResampler('s16', _LAYOUTS[channels], RATE)

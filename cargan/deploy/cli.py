@@ -170,7 +170,7 @@ def cargan_prepare(
         raise CarganError(f"{kind}: there is no such kind; choose {', '.join(kinds)}")
     if kind != 'sub-urmp' and not out:
         raise CarganError(f"{kind}: needs the folder to make: cargan-prepare {kind} ROOT OUT")
-    settings = dict(stride=stride, size=size, fit=fit, workers=workers)
+    settings:dict[str, Any] = dict(stride=stride, size=size, fit=fit, workers=workers)
     if kind == 'sub-urmp': report = prepare.report(root, workers, progress=True)
     elif kind == 'manifest': report = prepare.from_manifest(root, out)
     elif kind == 'urmp': report = prepare.prepare_urmp(root, out, boxes=boxes or None, **settings)
@@ -256,7 +256,7 @@ def cargan_ablate(
     preset:str='small', # tiny, small, paper or official; model E is this one without a code
     seeds:int=3, # of each system
     epochs:int=None, # of every system; the preset's if not given
-    table:str='models', # models (A to E, E+, the other systems), schedules, or choices (paper or code)
+    table:str='models', # models (A to E, E+, other systems), schedules, choices (paper or code)
     only:str='', # names of systems (or of their files), with commas between them; all if not given
     judge_data:str='', # other data of the same labels for the judges to learn from
     json:str='' # write the table here

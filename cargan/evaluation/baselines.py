@@ -86,7 +86,8 @@ def tower(
     running:bool=True # batch norms with running averages? (not in a critic: models/discriminator)
 )->nn.Sequential: # [B, n_in, S, S] -> [B, deep, 4, 4], deep = 8 width at 64 pixels
     "Convolutions that halve, down to 4 x 4 places"
-    n, layers = size.bit_length() - 3, []
+    n = size.bit_length() - 3
+    layers:list[nn.Module] = []
     w = [n_in] + [width*min(2**i, 8) for i in range(n)]
     for i in range(n):
         layers.append(nn.Conv2d(w[i], w[i + 1], 4, 2, 1, bias=not i))
@@ -169,7 +170,7 @@ class Noisy(Baseline):
 class SoundCode(AudioClassifier):
     "An audio classifier with 64 numbers before its last layer; `as_code` leaves that one off"
     def __init__(self,
-        audio:AudioClassifier, # trained; its convolutions are copied
+        audio:nn.Module, # a trained `AudioClassifier`; its convolutions are copied
         n_labels:int, # number of labels K
         n_code:int=64 # numbers in the code
     ):
@@ -181,7 +182,7 @@ class SoundCode(AudioClassifier):
 
     def as_code(self)->'SoundCode': # itself
         "Give the code from now on"
-        self.head = self.head[:4]
+        self.head = self.head[:4] # type: ignore[assignment]
         return self
 
 # %% ../../nbs/workshop/evaluation/baselines.ipynb #1fa68520
@@ -279,7 +280,8 @@ class CMCGAN(Noisy):
     )->torch.Tensor: # one number
         "The consistency loss: each way and each round trip"
         ways, truth = (made.stage1, *made.more), (image, made.lms)*3
-        return sum(F.l1_loss(a, b) for a, b in zip(ways, truth))
+        def apart(a, b): return F.l1_loss(a, b)
+        return sum(map(apart, ways, truth))
 
     def pairs(self,
         made:Attempt, # of one batch

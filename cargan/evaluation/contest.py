@@ -140,6 +140,8 @@ class ShowPicture(Callback):
         self.learn.xb = (*self.xb, *self.yb)
 
 # %% ../../nbs/workshop/evaluation/contest.ipynb #b191756c
+def _mean(losses): return sum(losses)/len(losses)
+
 class BaselineLoss:
     "The generators' loss of (what a system made, image). After a call, `parts` has its terms"
     def __init__(self,
@@ -152,7 +154,7 @@ class BaselineLoss:
     )->torch.Tensor: # one number
         system, d, image = self.contest.cargan, self.contest.d, plain(image)
         with fixed(d): judged = [bce(d(*f), True) for f in system.pairs(made, image).fakes]
-        gan, l1 = sum(judged)/len(judged), system.l1(made, image)
+        gan, l1 = _mean(judged), system.l1(made, image)
         cls = F.cross_entropy(made.logits, made.label) # only to look at
         self.parts = {k: v.detach() for k, v in dict(gan=gan, cls=cls, l1=l1).items()}
         return gan + system.lambda_l1*l1
@@ -169,12 +171,12 @@ class CriticLoss:
     def __call__(self,
         made:Attempt, # detached
         image:torch.Tensor # [B, 3, S, S] in [-1, 1], the real pictures
-    )->NamedTuple: # total, and its parts real, fake1, fake2, ...
+    )->tuple: # with names: total, and its parts real, fake1, fake2, ...
         d, seen = self.contest.d, self.contest.cargan.pairs(made, image)
         real = bce(d(*seen.real), True)
         others = [bce(d(*p), False) for p in (*seen.fakes, *seen.wrong)]
         told = {f'fake{i}': f for i, f in enumerate(others, 1)}
-        told = dict(total=real + sum(others)/len(others), real=real, **told)
+        told = dict(total=real + _mean(others), real=real, **told)
         return namedtuple('CriticParts', told)(**told)
 
 # %% ../../nbs/workshop/evaluation/contest.ipynb #a589b082

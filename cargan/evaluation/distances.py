@@ -45,7 +45,7 @@ def _drawn(n, recordings, rng): # row numbers, drawn again: rows, or all rows of
     return np.concatenate([recordings[i] for i in rng.integers(0, m, m)])
 
 def bootstrap_interval(
-    right:Sequence, # [N] booleans: was the answer right? Or [N, ...] rows of numbers
+    right:Sequence|np.ndarray, # [N] booleans: was the answer right? Or [N, ...] rows of numbers
     level:float=.95, # of the interval
     draws:int=1000, # resamples
     seed:int=0, # of the resampling
@@ -66,7 +66,7 @@ def _entry(name, interval): # an interval in a report; where there is none, why
 # %% ../../nbs/workshop/evaluation/distances.ipynb #b2e10356
 def set_interval(
     statistic:Callable, # sets to one number
-    *sets:Sequence, # each [N, ...], drawn again on its own
+    *sets:Sequence|np.ndarray, # each [N, ...], drawn again on its own
     level:float=.95, # of the interval
     draws:int=100, # resamples; each computes the statistic anew
     seed:int=0, # of the resampling
@@ -180,7 +180,8 @@ def features_of(
     "What a network says about pictures, in its `eval` mode"
     device = next((p.device for p in network.eval().parameters()), 'cpu')
     parts = [[t.float().cpu() for t in network(b.to(device))] for b in to_bytes(image).split(bs)]
-    return tuple(torch.cat(t) for t in zip(*parts))
+    features, logits = (torch.cat(t) for t in zip(*parts))
+    return features, logits
 
 # %% ../../nbs/workshop/evaluation/distances.ipynb #757bf9e1
 def evenly(
@@ -207,10 +208,11 @@ def distribution_distances(
     pictures"""
     some = [x[evenly(len(x), 2000)] for x in (real[0], painted[0])]
     of_some = None if groups is None else np.asarray(groups)[evenly(len(groups), 2000)]
-    todo = [(frechet_distance, (real[0], painted[0]), names[0], groups),
-            (kernel_distance, some, names[1], of_some),
-            (inception_score, painted[1:], names[2], groups),
-            (inception_score, real[1:], f'{names[2]}_real', groups)]
+    todo:list[tuple[Callable, Sequence, str, Sequence|None]] = [
+        (frechet_distance, (real[0], painted[0]), names[0], groups),
+        (kernel_distance, some, names[1], of_some),
+        (inception_score, painted[1:], names[2], groups),
+        (inception_score, real[1:], f'{names[2]}_real', groups)]
     out = {}
     for f, sets, name, of in todo:
         ends = _interval_of(f, sets, of, draws, seed)

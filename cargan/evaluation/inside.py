@@ -20,6 +20,7 @@ from fastai.data.core import DataLoaders
 from fastcore.basics import patch
 from matplotlib.axes import Axes
 from PIL import Image, ImageDraw
+from torch import nn
 from torch.nn import functional as F
 
 from ..core import CarganError
@@ -347,7 +348,7 @@ def _spoilt(model, probe, waves, label, device): # [N, 3, S, S]; [N] heard; [N, 
 
 @torch.no_grad()
 def spoilt(
-    model:CARGAN, # a trained model
+    model:nn.Module, # a trained `CARGAN`, or another system
     dls:DataLoaders, # of `pairs_dls`; the test pairs that sound are used
     probe:PictureProbe, # of `train_probe`
     truth:dict, # of `read_truth`

@@ -12,6 +12,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +131,7 @@ def _names(dls): # the recording of each test pair
 
 @torch.no_grad()
 def readings(
-    model:CARGAN, # a trained model
+    model:nn.Module, # a trained `CARGAN`, or another system
     dls:DataLoaders, # of `pairs_dls`; the test pairs are used
     probe:PictureProbe, # of `train_probe`
     truth:dict # of `read_truth`
@@ -178,9 +179,10 @@ def compare(
     def both(i): return np.stack([played[on, i], seen[on, i], label[on]], 1)
     who, rest = played[:, 0] == seen[:, 0], played[:, 3] == seen[:, 3]
     rests, of_on = np.stack([rest, played[:, 3]], 1), of if of is None else of[on]
-    asked = dict(performer=(who, np.mean, of), pitch=(both(1), _over_all, of_on),
-                 pitch_within=(both(1), _within, of_on), loudness=(both(2), _over_all, of_on),
-                 rest=(rest, np.mean, of), rest_balanced=(rests, _balanced, of))
+    asked:dict[str, tuple] = dict(
+        performer=(who, np.mean, of), pitch=(both(1), _over_all, of_on),
+        pitch_within=(both(1), _within, of_on), loudness=(both(2), _over_all, of_on),
+        rest=(rest, np.mean, of), rest_balanced=(rests, _balanced, of))
     out = {k: round(float(f(np.asarray(x, float))), 4) for k, (x, f, _) in asked.items()}
     for k, (x, f, g) in asked.items():
         out |= _entry(k, bootstrap_interval(x, statistic=f, groups=g))
@@ -188,7 +190,7 @@ def compare(
 
 # %% ../../nbs/workshop/evaluation/listening.ipynb #1f22dd9e
 def listening_scores(
-    model:CARGAN, # a trained model
+    model:nn.Module, # a trained `CARGAN`, or another system
     dls:DataLoaders, # of `pairs_dls`; the test pairs are used
     probe:PictureProbe, # of `train_probe`
     truth:dict # of `read_truth`
@@ -221,7 +223,7 @@ def label_swap(
         row = [seen == told, seen == label, (seen != told) & (seen != label)]
         rows.append(torch.stack(row, 1).cpu())
     rows, of = torch.cat(rows).numpy(), _names(dls)
-    out = dict(n=len(rows))
+    out:dict[str, Any] = dict(n=len(rows))
     for name, r in zip(('label', 'sound', 'other'), rows.T):
         out |= {name: round(float(r.mean()), 4), **_entry(name, bootstrap_interval(r, groups=of))}
     return out

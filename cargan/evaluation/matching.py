@@ -10,8 +10,8 @@ __all__ = ['training_dl', 'check_disjoint', 'Matcher', 'matching_loss', 'fit_row
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import no_random
@@ -83,14 +83,16 @@ def matching_loss(
     return (F.cross_entropy(scores, truth) + F.cross_entropy(scores.T, truth))/2
 
 # %% ../../nbs/workshop/evaluation/matching.ipynb #48cf476c
+_Net = TypeVar('_Net', bound=nn.Module)
+
 def fit_rows(
-    model:nn.Module, # trained in place
+    model:_Net, # trained in place
     loss:Callable, # of some rows: takes their numbers, gives one number
     n:int, # rows there are
     looks:int, # rows it looks at in all; each 3 to 40 times
     bs:int, # rows a step; all if there are fewer
     lr:float # highest learning rate
-)->nn.Module: # the model, in `eval` mode
+)->_Net: # the model, in `eval` mode
     "AdamW and one cycle over tensors that are in memory"
     bs = min(bs, n)
     steps = max(3*n, min(looks, 40*n))//bs
@@ -164,7 +166,7 @@ def recall(
     11 sounds"""
     rank, rows = ranks(matcher, lms, image, among, seed)
     alike = (label[rows] == label[:, None]).sum(1)        # sounds of its class, the own included
-    out = dict(recall_n=len(rank), recall_among=rows.shape[1])
+    out:dict[str, Any] = dict(recall_n=len(rank), recall_among=rows.shape[1])
     for k in ks:
         right, name = (rank < k).numpy(), f'recall_at_{k}'
         out |= {name: round(float(right.mean()), 4),

@@ -9,6 +9,7 @@ __all__ = ['ANSWERS', 'RECALLS', 'ROWS', 'PER_CLASS', 'new_judge', 'train_judge'
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #17b29a56
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from .distances import (_entry, bootstrap_interval, distribution_distances,
                                          test_loader, to_bytes)
 from .matching import (Matcher, check_disjoint, recall, train_matcher,
                                         training_dl)
-from ..models.cascade import CARGAN
 from ..models.classifier import ImageClassifier, classifier_learner
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #912e6852
@@ -36,7 +36,7 @@ def new_judge(
 )->ImageClassifier: # a ResNet18 with random weights; `about` says what it is
     "A classifier of pictures that has nothing to do with the GAN's, before training"
     judge = ImageClassifier(classes, 'resnet18')
-    judge.about = f'ResNet18, seed {seed}'
+    judge.about = f'ResNet18, seed {seed}' # type: ignore[assignment]
     return judge
 
 def train_judge(
@@ -172,7 +172,7 @@ def picture_distances(
     out, image, painted = {}, rows['image'], rows['painted']
     of = [p.recording for p in items] or None
     one = dict(draws=draws, seed=seed, of=of)
-    few = dict(draws=max(20, draws//20), seed=seed, groups=of)
+    few:dict[str, Any] = dict(draws=max(20, draws//20), seed=seed, groups=of)
     seen = (rows['features_real'], rows['logits_real']), (rows['features'], rows['logits'])
     own = 'fd_classifier', 'kid_classifier', 'is_classifier'
     def fid():
@@ -212,7 +212,7 @@ def _cost(model, lms, label): # of one picture; and how large is what learned to
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #248b3025
 def evaluate(
-    model:CARGAN, # a trained model, or another system as `look` takes it
+    model:nn.Module, # a trained `CARGAN`, or another system as `look` takes it
     dls:DataLoaders, # of `pairs_dls`; figures are of the test pairs
     judge:ImageClassifier|None=None, # a classifier of pictures; trained if not given
     dl:Iterable|None=None, # other batches than the test loader's
@@ -227,7 +227,7 @@ def evaluate(
     """All figures of generated pictures, each with its interval. Raises `CarganError` if labels do
     not fit, classes are absent, or `judge_dls` shares pairs with `dls`"""
     _labels_fit(dls, model)
-    test = test_loader(dls) if dl is None else dl
+    test:Any = test_loader(dls) if dl is None else dl
     if dl is None: _all_there(model.labels, {p.label for p in test.dataset.items})
     facts = _judge_data(judge_dls, dls, judge)
     learn_from = dls if judge_dls is None else judge_dls

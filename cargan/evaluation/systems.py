@@ -9,6 +9,7 @@ __all__ = ['CODE', 'BEGAN', 'CHOICES', 'PAPERS', 'TABLES', 'System', 'paper_mode
 # %% ../../nbs/workshop/evaluation/systems.ipynb #2c029bf3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..models.preset import Preset, get_preset
 
@@ -40,12 +41,13 @@ def paper_models(
     base:Preset # E: the preset without its code of the sound
 )->list[System]:
     "Models A to E of table 1 of the paper, E+, and the other systems of table 2"
-    parts = [('A', 'no attention', dict(attention=False)),
-             ('B', 'no classification loss', dict(lambda_cls=0.)),
-             ('C', 'no residue label', dict(residue=False)),
-             ('D', 'one stage', dict(two_stages=False)),
-             ('E', 'all parts of the paper', {}),
-             ('E+', 'and a code of the sound', dict(code=CODE))]
+    parts:list[tuple[str, str, dict[str, Any]]] = [
+        ('A', 'no attention', dict(attention=False)),
+        ('B', 'no classification loss', dict(lambda_cls=0.)),
+        ('C', 'no residue label', dict(residue=False)),
+        ('D', 'one stage', dict(two_stages=False)),
+        ('E', 'all parts of the paper', {}),
+        ('E+', 'and a code of the sound', dict(code=CODE))]
     ours = [System(name, says, get_preset(base, **change)) for name, says, change in parts]
     return ours + [System(name, 'our reimplementation', base, name.lower())
                    for name in ('S2IC', 'CMCGAN', 'pix2pix')]
@@ -62,10 +64,11 @@ def schedules(
     shown, steady, even = dict(label_dropout=0.), dict(decay_epochs=0), dict(lr_g=rate, lr_d=rate)
     paper = dict(lr_g=8e-4, lr_d=8e-4, betas=(.9, .999))
     pix2pix = dict(lr_g=2e-4, lr_d=2e-4, betas=(.5, .999))
-    changes = {'where we began': {}, 'no label dropout': shown,
-               'no average of weights': dict(ema=0.), 'no decay': steady, 'equal rates': even,
-               'spectral norm in D': dict(d_spectral=True), "the paper's Adam": paper | steady,
-               "pix2pix's Adam": pix2pix | steady, 'what helped': shown | steady | even}
+    changes:dict[str, dict[str, Any]] = {
+        'where we began': {}, 'no label dropout': shown, 'no average of weights': dict(ema=0.),
+        'no decay': steady, 'equal rates': even, 'spectral norm in D': dict(d_spectral=True),
+        "the paper's Adam": paper | steady, "pix2pix's Adam": pix2pix | steady,
+        'what helped': shown | steady | even}
     def says(change): return ', '.join(f'{k} {v}' for k, v in (change or BEGAN).items())
     rows = [System(name, says(change), get_preset(base, code=CODE, **change))
             for name, change in changes.items()]

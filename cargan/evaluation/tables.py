@@ -55,7 +55,8 @@ class Ablation:
         judge_data:str|Path|None=None # what the judges learn from; `data` if not given
     ):
         self.data, self.out, self.judge_data = Path(data), Path(out), judge_data
-        self.base, self.found = get_preset(preset, code=0), None
+        self.base = get_preset(preset, code=0)
+        self.found:Judges|None = None
         self.epochs = epochs or self.base.epochs
         pairs = find_pairs(data)
         facts = dict(preset=self.base.to_dict(), epochs=self.epochs, judge_data='training',

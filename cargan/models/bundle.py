@@ -146,7 +146,7 @@ def load_bundle(
 # %% ../../nbs/workshop/models/bundle.ipynb #163ffe00
 class Bundled(ModelHubMixin):
     "What a model gets that is saved as a bundle: `save`, `from_pretrained`, and the hub's methods"
-    def save(self,
+    def save(self:Any,
         path:str|Path, # where to
         half:bool=False # store weights as float16?
     )->Path:
@@ -163,7 +163,7 @@ class Bundled(ModelHubMixin):
         return load_bundle(cls, path, device, c=c, audio=audio, encoder=encoder)
 
     @classmethod
-    def from_pretrained(cls,
+    def from_pretrained(cls, # type: ignore[override]
         path:str|Path|None=None, # a bundle, its folder, or a hub's owner/name; the shipped one
         device:str|torch.device='cpu', # where to
         c:nn.Module|None=None, # the network C, where it is the owner's
@@ -172,7 +172,7 @@ class Bundled(ModelHubMixin):
         **hub:Any # the hub's `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`
     )->Any: # a model, in `eval` mode
         "Load a model. Raises `CarganError` as `load_bundle` does, or if the hub has none"
-        given = dict(c=c, audio=audio, encoder=encoder)
+        given:dict[str, Any] = dict(c=c, audio=audio, encoder=encoder)
         if path is None: return load_bundle(cls, PRETRAINED, device, **given)
         if Path(path).is_dir(): path = Path(path)/BUNDLE_NAME
         name = re.fullmatch(r'[\w.-]+/[\w.-]+(?<!\.safetensors)', str(path))

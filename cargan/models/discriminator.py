@@ -33,7 +33,7 @@ class PatchGAN(nn.Module):
         if not set(attention_at) <= {2, 3, 4, 5}:
             raise ValueError(f"attention_at: 2 to 5, not {attention_at}")
         width = [n_in, ndf, 2*ndf, 4*ndf, 8*ndf, 1]
-        layers = []
+        layers:list[nn.Module] = []
         for i, s in enumerate(STRIDES[stride], 1):
             layers.append(nn.Conv2d(width[i-1], width[i], 4, s, 1, bias=i in (1, 5)))
             if i == 5: break

@@ -7,6 +7,7 @@ __all__ = ['Frozen', 'fold_again', 'fold']
 
 # %% ../../nbs/workshop/models/frozen.ipynb #d220eb00
 from copy import copy, deepcopy
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -67,9 +68,11 @@ def _folded(model): # the same network; only a `body` that is a stack of layers 
     twin._modules = {**model._modules, 'body': fuse(model.body)}
     return twin
 
+_Net = TypeVar('_Net', bound=nn.Module)
+
 def fold(
-    model:nn.Module # is changed
-)->nn.Module: # itself
+    model:_Net # is changed
+)->_Net: # itself
     "Fold all `Frozen` networks in `model`"
     for m in model.modules():
         if isinstance(m, Frozen): m.fold()

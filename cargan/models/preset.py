@@ -7,6 +7,7 @@ __all__ = ['CHOICES', 'LEAST', 'MOST', 'ABOVE', 'GROUPS', 'GROUP_OF', 'presets',
            'Preset', 'get_preset', 'preset_from', 'read_options']
 
 # %% ../../nbs/workshop/models/preset.ipynb #cbbc24e8
+import sys
 import types
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,8 +16,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ..core import CarganError
 
-try: import tomllib
-except ImportError: import tomli as tomllib # Python 3.10
+if sys.version_info >= (3, 11): import tomllib
+else: import tomli as tomllib
 
 # %% ../../nbs/workshop/models/preset.ipynb #177022ab
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ __all__ = ['plain', 'Players', 'g_and_d', 'fixed', 'GeneratorLoss', 'Discriminat
            'DiscriminatorStep', 'Pieces']
 
 # %% ../../nbs/workshop/training/gan.ipynb #6cc07717
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -87,7 +87,8 @@ def fixed(
     finally:
         for p in weights: p.requires_grad_(True)
 
-def _two(xs): return xs[0], xs[1] if len(xs) > 1 else None # of two stages, or of one
+def _two(xs:Sequence)->tuple[Any, Any]: # of two stages, or of one
+    return xs[0], xs[1] if len(xs) > 1 else None
 
 class GeneratorLoss:
     "Eq. 6 of (stages, image). After a call, `parts` has its terms, each a mean, not weighted"

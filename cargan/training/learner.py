@@ -84,7 +84,7 @@ def gan_learner(
 )->Learner:
     "A plain `Learner` for two players, with the learning rates of `players.cargan.preset`"
     p = players.cargan.preset
-    players.to(memory_format=torch.channels_last)
+    players.to(memory_format=torch.channels_last) # type: ignore[call-overload]
     defaults = dict(opt_func=partial(PlayersOptimizer, lr_d=p.lr_d, betas=p.betas, fused=True),
                     lr=p.lr_g, splitter=g_and_d, moms=(p.betas[0],)*3,
                     metrics=[SeenByC(), final_l1])

@@ -69,7 +69,8 @@ def l1_loss(
     image:torch.Tensor # [B, 3, S, S] I
 )->torch.Tensor: # one number, the sum over the stages of the mean over pixels
     "L1(I, I') + L1(I, I''), below eq. 6 of the paper"
-    return sum(F.l1_loss(s, image) for s in (stage1, stage2) if s is not None)
+    def apart(s): return F.l1_loss(s, image)
+    return sum(apart(s) for s in (stage1, stage2) if s is not None)
 
 # %% ../../nbs/workshop/training/losses.ipynb #f1b360b7
 class GLoss(NamedTuple):
