@@ -213,7 +213,7 @@ def load(self:Ablation,
 # %% ../../nbs/workshop/evaluation/tables.ipynb #75a92cfe
 @patch
 def run(self:Ablation,
-    systems:Sequence[System],
+    systems:Sequence[System], # of a table
     seeds:int=3, # of each: 0, 1, ...
     say:Callable=log.info # is told of each result, in a sentence
 )->list[tuple[str, int]]: # what is still missing, (name, seed): at work in another process
