@@ -28,7 +28,6 @@ from types import SimpleNamespace
 
 import torch
 from fastai.learner import Learner
-from fastai.optimizer import OptimWrapper
 from torch.utils.flop_counter import FlopCounterMode
 
 from cargan.data.audio import LMSSpec
@@ -168,7 +167,8 @@ def serve(preset, batch, rest):
 
 def opponent(folder, own): # a process with that checkout's package, that waits for its turn
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get('PYTHONPATH')])])
-    return subprocess.Popen([sys.executable, HERE, *own, '--serve'], env={**os.environ, 'PYTHONPATH': path},
+    env = {**os.environ, 'PYTHONPATH': path}
+    return subprocess.Popen([sys.executable, HERE, *own, '--serve'], env=env,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -1,4 +1,4 @@
-"What only a GPU runs. Where it makes sense the same test runs on the CPU, so that its code is tried"
+"What only a GPU runs; where it makes sense the same test runs on the CPU, so that it is tried"
 import json
 import os
 import subprocess
@@ -45,7 +45,8 @@ def device(request): return request.param
 
 
 @pytest.fixture
-def dls(synth, device): return pairs_dls(synth, LMSSpec(size=32), bs=16, jitter=False, device=device)
+def dls(synth, device):
+    return pairs_dls(synth, LMSSpec(size=32), bs=16, jitter=False, device=device)
 
 
 @pytest.fixture
@@ -60,7 +61,8 @@ def learner(dls, cbs=(), **changes):
     reseed(dls, 0)
     set_seed(0, reproducible=True)
     c = ImageClassifier(len(dls.vocab), 'light')
-    return cargan_learner(dls, get_preset('tiny', batch=16, **changes), c=c, cbs=[LossParts(), *cbs])
+    p = get_preset('tiny', batch=16, **changes)
+    return cargan_learner(dls, p, c=c, cbs=[LossParts(), *cbs])
 
 
 def fit(learn, epochs=1):
@@ -93,7 +95,7 @@ def test_half_precision(dls, device, half, d_first):
     getattr(learn, f'to_{half}')()
     figures = fit(learn, 2)
     learnt = moved(before, state(learn.model))
-    assert any(k.startswith('cargan.g1') for k in learnt) and any(k.startswith('d.') for k in learnt)
+    for player in ('cargan.g1', 'd.'): assert any(k.startswith(player) for k in learnt)
     assert not any(k.startswith('cargan.c.') for k in learnt)
     assert {p.dtype for p in learn.model.parameters()} == {torch.float32}
     close(figures['l1'], whole['l1'], .05)

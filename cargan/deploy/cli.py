@@ -256,7 +256,7 @@ def cargan_ablate(
     preset:str='small', # tiny, small, paper or official; model E is this one without a code
     seeds:int=3, # of each system
     epochs:int=None, # of every system; the preset's if not given
-    table:str='models', # models (A to E, E+, the other systems), schedules, or choices (paper or code)
+    table:str='models', # models (A to E, E+, other systems), schedules, choices (paper or code)
     only:str='', # names of systems (or of their files), with commas between them; all if not given
     judge_data:str='', # other data of the same labels for the judges to learn from
     json:str='' # write the table here

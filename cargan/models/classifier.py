@@ -13,7 +13,7 @@ from typing import Any
 from urllib.error import URLError
 
 import fastai.callback.progress # the bar
-import fastai.callback.schedule # fit_one_cycle, fine_tune
+import fastai.callback.schedule # noqa: F401 (fit_one_cycle, fine_tune)
 import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
