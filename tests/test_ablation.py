@@ -53,8 +53,8 @@ def test_killed_and_resumed(data, tmp_path):
     rc, out, err = finish(start(data, tmp_path/'killed', '--only', 'D'))
     assert rc == 0, err
     assert figures(tmp_path/'killed', 'd') == figures(tmp_path/'whole', 'd')
-    one, other = ((tmp_path/k/'models.csv').read_text() for k in ('killed', 'whole'))
-    assert one == other
+    killed, whole = [(tmp_path/k/'models.csv').read_text() for k in ('killed', 'whole')]
+    assert killed == whole
     assert not (tmp_path/'killed'/'runs'/'d-0').exists()
 
 
@@ -80,7 +80,7 @@ def test_judges_of_other_data(data, tmp_path):
 
 @pytest.mark.parametrize('folder', ['ablation', 'choices', 'long', 'steady'])
 def test_committed_results(folder):
-    "A committed run has the changes that its system has today, a bool of D's label read as a name"
+    "Each committed run has the changes that its system has today; a bool of D's label is its name"
     from cargan.evaluation.systems import paper_models, paper_or_code, schedules
     from cargan.models.preset import get_preset, preset_from
     base = preset_from(json.loads((COMMITTED/folder/'settings.json').read_text())['preset'])
