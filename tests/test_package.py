@@ -214,8 +214,7 @@ def test_lines_are_short(module):
 
 def exported(module):
     "The names in `__all__`"
-    lists = [n.value for n in TREES[module].body if isinstance(n, ast.Assign)
-             and any(isinstance(t, ast.Name) and t.id == '__all__' for t in n.targets)]
+    lists = [n.value for n in filter(is_all, TREES[module].body)]
     return {name for value in lists if isinstance(value, ast.List) # `cargan.all` computes its own
             for name in ast.literal_eval(value)}
 
