@@ -258,8 +258,9 @@ def _labels_fit(dls, model): # and the LMS, and the form of the input
     if forms[0] != forms[1]:
         raise CarganError(f"the data's sounds come as {forms[0]}, the bundle was trained on "
                           f"{forms[1]}; lms: our spectrum, jet: coloured pictures of one")
-    if getattr(dls, 'spec', model.spec) != model.spec:
-        raise CarganError(f"the data's spectrum ({dls.spec}) is not the bundle's ({model.spec}); "
+    specs = [getattr(x, 'spec', None) for x in (dls, model)]
+    if None not in specs and specs[0] != specs[1]:
+        raise CarganError(f"the data's spectrum ({specs[0]}) is not the bundle's ({specs[1]}); "
                           f"make the loaders with the bundle's: pairs_dls(data, model.spec)")
 
 def _judge_data(judge_dls, dls, judge): # which pictures the judge learned from, as far as is known
