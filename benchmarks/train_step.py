@@ -167,8 +167,8 @@ def serve(preset, batch, rest):
 
 def opponent(folder, own): # a process with that checkout's package, that waits for its turn
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get('PYTHONPATH')])])
-    env = {**os.environ, 'PYTHONPATH': path}
-    return subprocess.Popen([sys.executable, HERE, *own, '--serve'], env=env,
+    return subprocess.Popen([sys.executable, HERE, *own, '--serve'],
+                            env={**os.environ, 'PYTHONPATH': path},
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -177,6 +177,12 @@ def turn(process): # the seconds of its step
     process.stdin.flush()
     time.sleep(.01)
     return float(process.stdout.readline())
+
+
+def in_turn(both, first, product): # seconds of ours, of theirs, of a matrix product
+    took = [0., 0.]
+    for i in (first, 1 - first): took[i] = turn(both[i])
+    return [*took, min(seconds(product) for _ in range(2))]
 
 
 def compare(
@@ -190,9 +196,7 @@ def compare(
         gflop = [json.loads(p.stdout.readline())['gflop'] for p in both]
         product, work = matrix_product()
         product()
-        rows = [[turn(both[0]), turn(both[1]), min(seconds(product) for _ in range(2))]
-                if i % 2 else [*reversed([turn(both[1]), turn(both[0])]),
-                               min(seconds(product) for _ in range(2))] for i in range(rounds)]
+        rows = [in_turn(both, i % 2, product) for i in range(rounds)]
     finally:
         for p in both: p.stdin.close()
         for p in both: p.wait()

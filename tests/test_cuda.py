@@ -1,4 +1,4 @@
-"What only a GPU runs; where it makes sense the same test runs on the CPU, so that it is tried"
+"What only a GPU runs; most tests run on the CPU where there is none, so that their code is tried"
 import json
 import os
 import subprocess
@@ -41,7 +41,11 @@ here = pytest.mark.skipif(GPU, reason='the GPU runs it')
 
 
 @pytest.fixture(params=[pytest.param('cuda', marks=on_gpu), pytest.param('cpu', marks=here)])
-def device(request): return request.param
+def device(request, monkeypatch):
+    "Where to compute, in whole float32: TF32 has ten bits"
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    torch.set_float32_matmul_precision('highest')
+    return request.param
 
 
 @pytest.fixture
@@ -92,10 +96,12 @@ def test_half_precision(dls, device, half, d_first):
     whole = fit(learner(dls, d_first=d_first), 2)
     learn = learner(dls, d_first=d_first)
     before = state(learn.model)
-    getattr(learn, f'to_{half}')()
+    if half == 'fp16': learn.to_fp16(init_scale=256.) # else it skips the first steps
+    else: learn.to_bf16()
     figures = fit(learn, 2)
     learnt = moved(before, state(learn.model))
-    for player in ('cargan.g1', 'd.'): assert any(k.startswith(player) for k in learnt)
+    assert any(k.startswith('cargan.g1') for k in learnt)
+    assert any(k.startswith('d.') for k in learnt)
     assert not any(k.startswith('cargan.c.') for k in learnt)
     assert {p.dtype for p in learn.model.parameters()} == {torch.float32}
     close(figures['l1'], whole['l1'], .05)
@@ -128,9 +134,9 @@ def test_half_precision_is_used(dls, device, d_first):
 @pytest.mark.parametrize('d_first', [False, True])
 @pytest.mark.parametrize('gather', [GradientAccumulation, Pieces])
 def test_fp16_with_gathered_gradients(synth, device, gather, d_first):
-    "Both players step once for four small batches, and both scalers keep their pace"
+    "Both players step once for four small batches, in both orders"
     dls = pairs_dls(synth, LMSSpec(size=32), bs=4, jitter=False, device=device)
-    learn = learner(dls, [gather(16)], d_first=d_first).to_fp16()
+    learn = learner(dls, [gather(16)], d_first=d_first).to_fp16(init_scale=256.)
     steps = dict(g=0, d=0)
     learn.create_opt()
     def count(name, *_): steps[name] += 1
@@ -138,9 +144,8 @@ def test_fp16_with_gathered_gradients(synth, device, gather, d_first):
     learn.opt.d.opt.register_step_post_hook(partial(count, 'd'))
     fit(learn)
     due = len(dls.train)*4//16
-    assert 0 < steps['g'] <= due and 0 < steps['d'] <= due # a scaler may skip a first step or two
-    assert min(steps.values()) >= due - 3
-    if device == 'cpu': assert steps == dict(g=due, d=due)
+    assert steps['d'] == due # what overflows is skipped within Adam's kernel
+    assert steps['g'] == due or device == 'cuda' and due - 2 <= steps['g'] < due
 
 
 def test_an_overflow_is_skipped(dls, device):
@@ -153,7 +158,7 @@ def test_an_overflow_is_skipped(dls, device):
         def after_batch(self):
             if self.training and self.iter == 0: self.first = state(self.model.cargan.generators)
     large = TooLarge()
-    learn = learner(dls, [large]).to_fp16()
+    learn = learner(dls, [large]).to_fp16(init_scale=256.)
     before = state(learn.model.cargan.generators)
     fit(learn)
     weights = {k for k, _ in learn.model.cargan.generators.named_parameters()}
@@ -168,6 +173,7 @@ def test_compiled(synth, half):
     "The same losses as without; a copy of the compiled generators can be averaged and saved"
     dls = pairs_dls(synth, LMSSpec(size=32), bs=16, jitter=False, augment=False, device='cuda')
     def run(compile):
+        reseed(dls, 0)
         set_seed(0, reproducible=True)
         c = ImageClassifier(len(dls.vocab), 'light')
         learn = cargan_learner(dls, 'tiny', c=c, cbs=[LossParts(), EMA(.9)], compile=compile)
@@ -282,16 +288,16 @@ def test_translator(device):
 # Judging
 
 def test_evaluate(dls, coded, device):
-    "Model on the device or not: `evaluate` judges where the batches are, and the report is whole"
+    "Model on the device or not: `evaluate` judges where the batches are; the report is whole"
     judge = ImageClassifier(13, 'light')
     judge.about = 'untrained'
-    for model in (coded, coded.cpu()):
-        report = evaluate(model, dls, judge=judge, matcher=False, inception=False, draws=20,
-                          train_pairs=26)
+    for begin in (device, 'cpu'):
+        report = evaluate(coded.to(begin), dls, judge=judge, matcher=False, inception=False,
+                          draws=20, train_pairs=26)
         json.dumps(report)
         assert report['n'] == len(dls.test.dataset) and 0 <= report['l1'] <= 2
         assert f"{report['n']} test pairs" in show_report(report)
-        assert next(model.parameters()).device.type == device
+        assert next(coded.parameters()).device.type == device
 
 
 def test_listening(dls, coded, synth, device):
