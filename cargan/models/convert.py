@@ -117,10 +117,8 @@ def _check_pair(g1, g2, one, two, labels): # what was read of the files `g1` and
         raise CarganError(f"{g1} and {g2} do not fit each other: with {k} labels the second takes "
                           f"{6 + k} channels, this one {two.n_in}")
 
-def _official(**options): # the published classifier is given the picture as it is
-    p = get_preset('official', **options)
-    raw = hasattr(p, 'classifier_normalise')
-    return get_preset(p, classifier_normalise=False) if raw else p
+def _official(**options): # without the dropout that the published test leaves on in places
+    return get_preset('official', **options, dropout_at_test=False)
 
 # %% ../../nbs/workshop/models/convert.ipynb #2ae889ac
 def convert_published(
