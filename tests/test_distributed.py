@@ -131,6 +131,13 @@ def test_asked_to_stop(synth, tmp_path):
     assert not alive(str(tmp_path))
 
 
+def test_clocks_that_differ(synth, tmp_path):
+    "It is time for a checkpoint for one of two: both save, since each has its own random state"
+    for rc, _, err in two('late', synth, tmp_path/'run'): assert rc == 0, err
+    kept = sorted(p.name[:21] for p in (tmp_path/'run'/'checkpoints').iterdir())
+    assert kept[-1] == 'epoch0001-batch000000' and not kept[0].endswith('batch000000')
+
+
 def test_killed_without_launcher(synth, tmp_path):
     """As on another machine, where no launcher ends the survivor: it ends by itself, with one line
     and exit code 2"""

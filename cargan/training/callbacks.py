@@ -55,8 +55,9 @@ class LossParts(Callback):
     def comment(self)->str:
         "The parts of both losses in this batch, and images a second since the last look"
         parts = {k: float(v) for k, v in self.learn.discriminator_step.parts.items()}
-        g = ' '.join(f'{k} {v:.2f}' for k, v in parts.items() if not k.startswith('d'))
-        d = ' '.join(f'{k[2:]} {v:.2f}' for k, v in parts.items() if k.startswith('d_'))
+        of_d = {k: v for k, v in parts.items() if k == 'd' or k.startswith('d_')}
+        g = ' '.join(f'{k} {v:.2f}' for k, v in parts.items() if k not in of_d)
+        d = ' '.join(f'{k[2:]} {v:.2f}' for k, v in of_d.items() if k != 'd')
         now = time.perf_counter()
         rate, self.images, self.since = self.images/(now - self.since), 0, now
         return f"G: {g}  D {parts['d']:.2f}: {d}  {rate:.0f} images/s"

@@ -176,10 +176,15 @@ class Checkpoint(Callback):
         self.keep, self.key, self.stop = keep, key, stop
         self.best:list|None = None # lowest L1 in validation, start of its checkpoint's name
         self.waiting:dict[str, Any]|None = None # a state to go on from
+        self.all_due = False # what several processes agree on (page training/distributed)
         self.bad:torch.Tensor|None = None # a flag for each loss part: has it ever been NaN?
 
     def saved(self)->list[Path]: # the checkpoints, oldest first
         return sorted(self.folder.glob('epoch*.pt'))
+
+    def is_due(self)->bool: # by the clock of this process
+        "Is it time for a checkpoint?"
+        return time.monotonic() - self.clock >= 60*self.minutes
 
     def _others(self): # the callbacks with a state
         return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
@@ -248,8 +253,8 @@ def after_batch(self:Checkpoint):
     self.bad = bad if self.bad is None else self.bad | bad
     if self.iter % 20 == 19: self.look()
     if self._gathering(): return # gradients that wait for their step are in no checkpoint
-    late = time.monotonic() - self.clock >= 60*self.minutes
-    if self._stopping() or late: self.save(self.epoch, self.iter + 1)
+    due = self.is_due() if num_distrib() <= 1 else self.all_due
+    if self._stopping() or due: self.save(self.epoch, self.iter + 1)
     if self._stopping(): raise CancelFitException
 
 @patch

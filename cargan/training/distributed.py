@@ -176,17 +176,20 @@ def before_validate(self:Together):
 
 # %% ../../nbs/workshop/training/distributed.ipynb #46bdbebc
 class SharedParts(Callback):
-    "After each batch of two players: the whole batch's loss parts, and a request to stop"
+    "After each batch of two players: the whole batch's loss parts, requests to stop and to save"
     order, run_valid = DiscriminatorStep.order + 1, False
     def after_batch(self):
         "Means over the processes"
         step = getattr(self.learn, 'discriminator_step', None)
         if step is None: return
-        stop = getattr(getattr(self.learn, 'checkpoint', None), 'stop', None)
-        request = torch.full_like(step.parts['d'], bool(stop and stop.signal))
-        *means, requests = _mean(torch.stack([*step.parts.values(), request]))
+        keeper = getattr(self.learn, 'checkpoint', None)
+        stop = keeper and keeper.stop
+        asks = [bool(stop and stop.signal), bool(keeper and keeper.is_due())]
+        asked = step.parts['d'].new_tensor(asks)
+        *means, signal, due = _mean(torch.stack([*step.parts.values(), *asked]))
         step.parts = dict(zip(step.parts, means))
-        if stop and requests > 0: stop.asked = True
+        if stop and signal > 0: stop.asked = True
+        if keeper: keeper.all_due = bool(due > 0)
 
 # %% ../../nbs/workshop/training/distributed.ipynb #942c3f50
 @patch

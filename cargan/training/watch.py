@@ -71,6 +71,10 @@ def _off(a, b): return (a - b).abs().mean()
 # %% ../../nbs/workshop/training/watch.ipynb #783a9958
 Rows = Sequence[dict[str, Any]] # what `Watch` recorded, a row an epoch
 
+def _how_lost(rows, preset, epochs): # of the last epochs; 0: D is always right, 1: a coin toss
+    sure, coin = d_scale(preset)
+    return [(r['d'] - sure)/(coin - sure) for r in rows[-epochs:]]
+
 def d_wins(
     rows:Rows, # of `Watch`
     preset:Preset, # of the run
@@ -78,8 +82,8 @@ def d_wins(
     epochs:int=2 # in a row
 )->str|None:
     "D's loss is nearly that of a D that is always right"
-    (sure, coin), last = d_scale(preset), rows[-epochs:]
-    if len(rows) < epochs or any((r['d'] - sure)/(coin - sure) > below for r in last): return None
+    coin, lost = d_scale(preset)[1], _how_lost(rows, preset, epochs)
+    if len(lost) < epochs or any(at > below for at in lost): return None
     return (f"D wins: its loss is {rows[-1]['d']:.2f} (a coin toss is {coin:.2f}), the generators' "
             f"gan went from {rows[0]['gan']:.1f} to {rows[-1]['gan']:.1f}. They learn nothing from "
             f"it: lower lr_d ({preset.lr_d:g}) or ndf ({preset.ndf}), or raise lr_g "
@@ -92,8 +96,8 @@ def d_loses(
     epochs:int=3 # in a row
 )->str|None:
     "D's loss is that of a coin toss, or worse"
-    (sure, coin), last = d_scale(preset), rows[-epochs:]
-    if len(rows) < epochs or any((r['d'] - sure)/(coin - sure) < above for r in last): return None
+    coin, lost = d_scale(preset)[1], _how_lost(rows, preset, epochs)
+    if len(lost) < epochs or any(at < above for at in lost): return None
     return (f"D loses: its loss has been {rows[-1]['d']:.2f} or near for {epochs} epochs, a coin "
             f"toss is {coin:.2f}. It tells the generators nothing: raise lr_d ({preset.lr_d:g}) or "
             f"ndf ({preset.ndf}), or lower lr_g ({preset.lr_g:g})")
