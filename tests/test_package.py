@@ -323,6 +323,25 @@ def test_public_parameters_are_typed():
     check_none({m: [(name, a) for name, a in rows if a] for m, rows in found.items()})
 
 
+def later_names(module):
+    "Names in quoted annotations that the module defines further down"
+    known, found = set(), []
+    defined = {getattr(node, 'name', None) for node in TREES[module].body}
+    for node in TREES[module].body:
+        known.add(getattr(node, 'name', None))
+        notes = [n.annotation if isinstance(n, ast.arg) else n.returns for n in ast.walk(node)
+                 if isinstance(n, (ast.arg, ast.FunctionDef))]
+        quoted = [n.value for note in filter(None, notes) for n in ast.walk(note)
+                  if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        found += [n for q in quoted for n in re.findall(r'\w+', q) if n in defined - known]
+    return found
+
+
+def test_annotations_name_what_stands_above():
+    "The site documents a class where it stands on its page: names from further down are not there"
+    assert not {m: names for m in MODULES if (names := later_names(m))}
+
+
 def comments(path):
     "The numbers of the lines with a comment"
     with tokenize.open(path) as f: tokens = list(tokenize.generate_tokens(f.readline))
