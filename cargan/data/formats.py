@@ -17,7 +17,8 @@ from PIL import Image
 
 from ..core import CarganError, building, in_parallel, new_folder
 from .audio import LMS, SILENCE_DB, LMSSpec, cut_windows, load_audio, loudness
-from .pairs import SECONDS, find_pairs
+from .pairs import SECONDS, find_pairs, is_jet, scan_pairs
+from .pictures import open_picture
 
 # %% ../../nbs/workshop/data/formats.ipynb #2c249a67
 class Report(dict):
@@ -50,33 +51,16 @@ def _splits(there): # those to count: 'valid' only where it is `there`
 def _folders(three): # {split: its folder}
     return dict(zip(_SPLITS if three else ('train', 'test'), ('train', 'validation', 'test')))
 
-_SOUNDS = '.wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64 .rf64 .m4a .aac .wma .webm .png'
-_IMAGES = '.jpg .jpeg .png .bmp .webp .tif .tiff'
-
-def _scan(root): # {(split, label, stem): [sound or None, image or None]}
-    found = defaultdict(lambda: [None, None])
-    three = any((root/kind/'test').is_dir() for kind in ('chunk', 'img'))
-    for split, folder in _folders(three).items():
-        for i, (kind, known) in enumerate((('chunk', _SOUNDS), ('img', _IMAGES))):
-            for p in sorted((root/kind/folder).glob('*/*.*')):
-                if p.name[0] == '.' or p.suffix.lower() not in known.split(): continue
-                found[split, p.parent.name, p.stem][i] = p
-    return dict(sorted(found.items()))
-
 # %% ../../nbs/workshop/data/formats.ipynb #5f0c7a11
-def _look(files): # of a pair: (sound, image) or None -> (loudness, length in ms, [(file, why)])
-    sound, image = files
+def _look(files): # (sounds, pictures) of a name -> (loudness, length in ms, [(file, why)])
     db, ms, bad = None, round(1000*SECONDS), []
-    try:
-        if sound and sound.suffix.lower() != '.png':
-            wave = load_audio(sound, 22050)
-            db, ms = loudness(wave).item(), round(len(wave)/22.05)
-        elif sound: np.asarray(Image.open(sound))
-    except (CarganError, OSError, SyntaxError) as e: bad.append((str(sound), str(e)))
-    try:
-        if image: np.asarray(Image.open(image))
-    except (OSError, SyntaxError) as e:
-        bad.append((str(image), f'cannot be read as a picture ({e})'))
+    for f in [*files[0], *files[1]]:
+        try:
+            if f in files[1] or is_jet(f): open_picture(f)
+            else:
+                wave = load_audio(f, 22050)
+                db, ms = loudness(wave).item(), round(len(wave)/22.05)
+        except CarganError as e: bad.append((str(f), str(e).removeprefix(f'{f}: ')))
     return db, ms, bad
 
 def _look_many(group): return [_look(g) for g in group]
@@ -94,7 +78,7 @@ def report(
     """Look into a folder in Sub-URMP's layout: counts, overlap, silence, leaks, bad files.
     Raises `CarganError` if it holds nothing"""
     root = Path(root)
-    found = _scan(root)
+    found = dict(sorted(scan_pairs(root).items()))
     if not found:
         raise CarganError(f"{root}: holds no pairs; it needs "
                           "chunk/train/<class>/*.wav and img/train/<class>/*.jpg")
@@ -104,7 +88,7 @@ def report(
     looks = _looks(list(found.values()), workers, progress)
     for ((split, label, stem), files), (db, ms, bad) in zip(found.items(), looks):
         rec, _, start = stem.rpartition('_')
-        bad = [*bad, *_odd(files, rec and start.isdigit())]
+        bad = [*bad, *_odd(files, rec and start.isdecimal())]
         skipped += [dict(file=f, why=why) for f, why in bad]
         if bad: continue
         clips.append((label, rec, split, int(start), ms))
@@ -112,11 +96,13 @@ def report(
         classes[label]['silent'] += db is not None and db < SILENCE_DB
     return _overlaps(Report(root=str(root), classes=classes, pairs=len(clips)), clips, skipped)
 
-def _odd(files, named): # [(file, why)] of a pair that lacks something
-    sound, image = files
-    one, what = str(sound or image), 'picture' if sound else 'sound'
-    return [*([] if sound and image else [(one, f'has no {what}')]),
-            *([] if named else [(one, 'the name is not <class><NN>_<start in ms>')])]
+def _odd(files, named): # [(file, why)] of a pair that lacks something, or has too much of it
+    sounds, images = files
+    one, what = str([*sounds, *images][0]), 'picture' if sounds else 'sound'
+    odd = [] if sounds and images else [(one, f'has no {what}')]
+    for kind, there in (('sound', sounds), ('picture', images)):
+        odd += [(str(f), f'{there[0].name} is a {kind} of the same name') for f in there[1:]]
+    return odd if named else [*odd, (one, 'the name is not <class><NN>_<start in ms>')]
 
 # %% ../../nbs/workshop/data/formats.ipynb #484254d4
 def _overlaps(r, clips, skipped): # completes a report
@@ -206,10 +192,12 @@ def _write_lists(pairs, out, lms):
     with building(out) as tmp:
         for p in pairs:
             place = Path(p.split, p.label, p.image.stem)
-            sound, image = Path('spectram', f'{place}.png'), Path('img', f'{place}{p.image.suffix}')
+            jet = p.sound.suffix if is_jet(p.sound) else '.png'
+            sound = Path('spectram', f'{place}{jet}')
+            image = Path('img', f'{place}{p.image.suffix}')
             for f in (sound, image): (tmp/f).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(p.image, tmp/image)
-            if p.sound.suffix.lower() == '.png': shutil.copyfile(p.sound, tmp/sound)
+            if is_jet(p.sound): shutil.copyfile(p.sound, tmp/sound)
             else: _jet_png(p, tmp/sound, lms)
             hot = ', '.join(str(int(l == p.label)) for l in labels)
             lines[p.split].append(f'./{sound.as_posix()}||{hot}||./{image.as_posix()}\n')

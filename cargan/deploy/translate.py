@@ -26,7 +26,8 @@ from torchaudio.functional import resample
 
 from ..core import CarganError
 from ..data.audio import LMS, SILENCE_DB, cut_windows, load_audio, loudness
-from ..data.pairs import undo_jet
+from ..data.pairs import is_jet, undo_jet
+from ..data.pictures import drawable, open_picture
 from ..models.cascade import CARGAN, Stages
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #e821b42c
@@ -211,10 +212,8 @@ def _samples(self:Translator, sound, sample_rate): # (mono samples at the model'
     return resample(wave, sample_rate, rate), 'array'
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #5f0c7b03
-_PICTURES = '.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp'
-
 def _is_picture(sound): # by its name or type
-    if isinstance(sound, (str, Path)): return Path(sound).suffix.lower() in _PICTURES
+    if isinstance(sound, (str, Path)): return is_jet(Path(sound))
     return isinstance(sound, Image.Image)
 
 @patch
@@ -231,17 +230,9 @@ def _translate_picture(self:Translator, picture, i, at):
     source = 'picture' if isinstance(picture, Image.Image) else str(picture)
     self._check_takes('jet', source)
     if at is not None: raise CarganError(f"{source}: a picture is one half second; leave out `at`")
-    lms = undo_jet(_rgb(picture, source), self.model.spec.size)[None].to(self.device)
+    lms = undo_jet(np.asarray(open_picture(picture)), self.model.spec.size)[None].to(self.device)
     return self._translation(lms, self._vote(lms), i, source=source, wave=torch.zeros(0), at=0.,
                              silent=False, padded=False)
-
-def _rgb(picture, source): # [H, W, 3] uint8
-    try:
-        if isinstance(picture, Image.Image): return np.asarray(picture.convert('RGB'))
-        with Image.open(picture) as im: return np.asarray(im.convert('RGB'))
-    except FileNotFoundError as e: raise CarganError(f"{source}: there is no such file") from e
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise CarganError(f"{source}: cannot be read as a picture ({e})") from e
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #0411c31b
 def shipped_clips()->dict: # label -> path
@@ -262,15 +253,16 @@ def show_translations(
     titles = 'half a second', 'LMS', 'stage 1', 'residue label', 'stage 2'
     for ax, title in zip(axs[0], titles): ax.set_title(title, fontsize=10)
     labels = translations[-1].residue
-    axs[-1, 3].set_xticks(range(len(labels)), labels, rotation=90, fontsize=6, parse_math=False)
+    names = map(drawable, labels)
+    axs[-1, 3].set_xticks(range(len(labels)), list(names), rotation=90, fontsize=6)
     return fig
 
 def _show_row(row, t): # five axes
     how = 'given' if t.given else f'{t.confidence:.0%}'
-    name = f"{t.label.replace('_', ' ')}\n{how}{', silent' if t.silent else ''}"
+    name = f"{drawable(t.label.replace('_', ' '))}\n{how}{', silent' if t.silent else ''}"
     row[0].plot(np.arange(len(t.wave))/t.sample_rate, t.wave, lw=.4, color='#2a4d8f')
     row[0].set(ylim=(-1, 1), xlim=(0, max(1, len(t.wave) - 1)/t.sample_rate))
-    row[0].set_ylabel(name, fontsize=9, parse_math=False)
+    row[0].set_ylabel(name, fontsize=9)
     row[1].imshow(t.lms[0], origin='lower', cmap='magma', vmin=-1, vmax=1)
     row[2].imshow(t.stage1)
     row[4].imshow(t.stage2)
