@@ -28,6 +28,7 @@ from ..core import CarganError
 from .audio import LMS, LMSSpec
 from .pairs import (Pair, ReadImage, ReadSound, TensorLMS, Waveform, as_sound,
                                find_pairs, is_jet)
+from .pictures import drawable
 from .store import Store, open_store
 
 # %% ../../nbs/workshop/data/loaders.ipynb #f1ebe631
@@ -119,7 +120,7 @@ def PictureBlock(
 def _show_pair(top, low, lms, name, image): # spectrogram above, picture below
     unit = ((image.as_subclass(torch.Tensor) + 1)/2).clamp(0, 1)
     top.imshow(lms[0].as_subclass(torch.Tensor), origin='lower', cmap='magma', vmin=-1, vmax=1)
-    top.set_title(name, fontsize=9)
+    top.set_title(drawable(name), fontsize=9)
     low.imshow(unit.permute(1, 2, 0))
     for ax in (top, low): ax.axis('off')
 

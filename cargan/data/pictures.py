@@ -6,6 +6,7 @@
 __all__ = ['PICTURES', 'open_picture', 'drawable']
 
 # %% ../../nbs/workshop/data/pictures.ipynb #745905bd
+import os
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -80,7 +81,7 @@ def open_picture(
     """A picture as RGB: 16 bits and floats in [0, 1] are scaled, transparent is white, EXIF's
     orientation is applied. Raises `CarganError`, one line, on whatever cannot be read"""
     given = isinstance(picture, Image.Image)
-    if not given and not Path(picture).is_file():
+    if not given and not os.path.isfile(picture):
         raise CarganError(f"{picture}: cannot be read as a picture (there is no such file)")
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -26,7 +26,7 @@ from .audio import LMSSpec
 from .pairs import Pair, ReadImage, ReadSound, is_jet
 
 # %% ../../nbs/workshop/data/store.ipynb #80c4e741
-FORMAT = 1 # of the store; a change makes all stores new
+FORMAT = 2 # of the store; a change makes all stores new
 
 def store_key(
     root:str|Path, # a folder in Sub-URMP's layout, or a manifest

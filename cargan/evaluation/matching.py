@@ -94,7 +94,7 @@ def fit_rows(
     lr:float # highest learning rate
 )->_Net: # the model, in `eval` mode
     "AdamW and one cycle over tensors that are in memory"
-    bs = min(bs, n)
+    bs = min(bs, max(n, 2)) # a batch norm wants two, be they the same
     steps = max(3*n, min(looks, 40*n))//bs
     opt = torch.optim.AdamW(model.parameters(), weight_decay=.05)
     cycle = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps)

@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core import CarganError
+from ..data.pictures import drawable
 from .distances import (_entry, bootstrap_interval, distribution_distances,
                                          diversity, features_of, flicker, frechet_distance,
                                          load_inception, lpips, neighbours, set_interval, ssim,
@@ -345,14 +346,15 @@ def _bars(ax, classes): # accuracy by class
     for i, k in enumerate(PER_CLASS):
         at, name = np.arange(len(classes)) + .27*(i - 1), k.removeprefix('accuracy_')
         ax.bar(at, [c[k] for c in classes.values()], .27, label=name)
-    ax.set_xticks(range(len(classes)), classes, rotation=90)
+    ax.set_xticks(range(len(classes)), list(map(drawable, classes)), rotation=90)
     ax.set(ylim=(0, 1.02), title='accuracy by class')
     ax.legend(fontsize=8, ncols=3, loc='lower center', bbox_to_anchor=(.5, 1.1))
 
 def _confusion(ax, counts, labels):
     ax.imshow(counts, cmap='Blues')
-    ax.set_xticks(range(len(labels)), labels, rotation=90)
-    ax.set_yticks(range(len(labels)), labels)
+    at, labels = range(len(labels)), list(map(drawable, labels))
+    ax.set_xticks(at, labels, rotation=90)
+    ax.set_yticks(at, labels)
     ax.set(xlabel='judge sees', ylabel='played', title='label predicted')
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #9d17b89a

@@ -22,7 +22,6 @@ import torch
 from fastai.callback.core import Callback
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
-from PIL import Image
 from scipy.stats import t as student
 from torch import nn
 
@@ -30,6 +29,7 @@ from ..core import CarganError, log, write_whole
 from ..data.audio import LMSSpec
 from ..data.loaders import PairLoaders, RoomAndLevel, pairs_dls, without
 from ..data.pairs import find_pairs
+from ..data.pictures import drawable, open_picture
 from .baselines import train_baseline
 from .contest import BASELINES
 from .judges import Judges, bare_dls, figures_of, get_judges, paint_strip
@@ -315,7 +315,7 @@ def plot_summary(
         ax.tick_params(labelsize=8)
         ax.grid(axis='x', alpha=.3)
         if mark is not None: ax.axvline(mark, color='grey', lw=.8)
-    axs[0, 0].set_yticks(at, table.index)
+    axs[0, 0].set_yticks(at, list(map(drawable, table.index)))
     axs[0, 0].invert_yaxis()
     fig.tight_layout()
     return fig
@@ -335,17 +335,18 @@ def show_pictures(
         size = len(strip)//2
         ax.imshow(strip[row*size:(row + 1)*size])
         ax.set_xticks([])
-        ax.set_yticks([size/2], [title], fontsize=8)
+        ax.set_yticks([size/2], [drawable(title)], fontsize=8)
         ax.tick_params(length=0)
     above = axs[0, 0]
-    above.set_xticks((np.arange(len(labels)) + .5)*size, labels, rotation=45, ha='left', fontsize=7)
+    at, names = (np.arange(len(labels)) + .5)*size, list(map(drawable, labels))
+    above.set_xticks(at, names, rotation=45, ha='left', fontsize=7)
     above.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
     fig.tight_layout(pad=.3)
     return fig
 
 def _read_strip(file):
     if not file.exists(): raise CarganError(f"{file}: is not there; make it with cargan-ablate")
-    return np.asarray(Image.open(file))
+    return np.asarray(open_picture(file))
 
 # %% ../../nbs/workshop/evaluation/tables.ipynb #8fd7e419
 FIGURES:dict[str, str] = { # heading: where it stands in `results`

@@ -189,7 +189,9 @@ class ClassifyFrom(Callback):
     def before_batch(self)->None:
         "Leave what the classifier does not need out"
         (lms, label), (image,) = self.xb, self.yb
-        self.learn.xb, self.learn.yb = (image if self.what == 'image' else lms,), (label,)
+        x = image if self.what == 'image' else lms
+        if self.training and len(x) == 1: x, label = x[[0, 0]], label[[0, 0]]
+        self.learn.xb, self.learn.yb = (x,), (label,)
 
 def classifier_learner(
     dls:DataLoaders, # of `pairs_dls`

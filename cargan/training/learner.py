@@ -27,6 +27,7 @@ from fastcore.foundation import L
 from torch import nn
 
 from ..core import CarganError
+from ..data.pictures import drawable
 from ..models.cascade import CARGAN, Stages
 from ..models.frozen import fold
 from ..models.preset import Preset, get_preset
@@ -172,7 +173,7 @@ def show_stages(
         for ax, (title, c) in zip(row, cols.items()):
             _show(ax, plain(c[i]).detach().float().cpu())
             if i == 0: ax.set_title(title, fontsize=9)
-        if i < len(titles): row[0].set_ylabel(titles[i], fontsize=8)
+        if i < len(titles): row[0].set_ylabel(drawable(titles[i]), fontsize=8)
     fig.tight_layout(pad=.3)
     return fig
 
