@@ -9,7 +9,7 @@ __all__ = ['SoundReader', 'open_sound', 'from_array']
 # %% ../../nbs/workshop/data/sounds.ipynb #ecfd036d
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class _Sndfile(SoundReader):
             self.f.seek(first)
             x = self._read(1024)
             found.append(0. if x is None else float(np.abs(x).max(initial=0)))
-        return max(found)
+        return max(x for x in found if x <= 2**31) # what is impossible is no scale
 
 # %% ../../nbs/workshop/data/sounds.ipynb #520332aa
 _UNFINISHED = 'lacks an end-of-stream bit', 'Seems to be a truncated file' # in libsndfile's log
@@ -111,7 +111,8 @@ _CONTAINERS = ('aac ac3 aiff alaw amr amrnb amrwb ape asf ast au avi caf dsf dts
 
 class _Ffmpeg(SoundReader):
     def __init__(self, path):
-        self.path, self.broken, self.last, self.done, self.used = path, False, None, 0, False
+        self.path, self.broken, self.last, self.used = path, False, None, False
+        self.done = self.decoded = 0
         self.c = av.open(str(path), metadata_errors='ignore',
                          options=dict(format_whitelist=','.join(_CONTAINERS)))
         self.stream = self.c.streams.best('audio')
@@ -152,7 +153,7 @@ class _Ffmpeg(SoundReader):
 
     def _look_at_end(self):
         self.length = self.done/self.rate
-        if self.broken or (self.last and _ends_early(self)): self.end = self.length
+        if self.broken or (self.last is not None and _ends_early(self)): self.end = self.length
 
 # %% ../../nbs/workshop/data/sounds.ipynb #973d2150
 @patch
@@ -171,9 +172,10 @@ def _pieces(self:_Ffmpeg): # of sound, as they come out of the decoder
         try: found = p.decode()
         except av.FFmpegError: found = None
         if found is None or p.is_corrupt: self.broken = True
-        elif found and self.broken:
+        elif found and p.size and self.broken: # more came after all
             self.broken = False
             if self.hole is None and self.done: self.hole = self.done/self.rate
+        self.decoded += sum(x.samples for x in found or ())
         yield from found or ()
 
 # %% ../../nbs/workshop/data/sounds.ipynb #55f3add4
@@ -202,18 +204,22 @@ _SELF_TOLD = 'mp3', 'aac', 'ac3', 'eac3', 'avi' # packets that tell their length
 def _ends_early(f): # is the last packet incomplete, or does something incomplete follow?
     kind, size = f.c.format.name, os.path.getsize(f.path)
     if kind == 'mpegts': return all(size % n for n in (188, 192, 204))
+    place = dict(ogg=max(0, size - (1 << 16)), asf=0).get(kind, f.last.pos or 0)
     with open(f.path, 'rb') as file:
-        file.seek(max(0, size - (1 << 16)) if kind == 'ogg' else f.last.pos or 0)
+        file.seek(place)
         rest = file.read(1 << 20)
+    if kind == 'asf': return int.from_bytes(rest.partition(_ASF_FILE)[2][24:32], 'little') > size
     if kind == 'ogg': return not rest[rest.rfind(b'OggS') + 5] & 4
     if kind.startswith('matroska'):
         after = 4 + f.last.size # track, time and flags stand before what is in the packet
         return rest[4:after] == bytes(f.last) and _element_missing(rest, after)
     if kind not in _SELF_TOLD: return False
-    parser = av.CodecContext.create(f.stream.codec_context.name, 'r')
-    whole = sum(p.size for p in parser.parse(rest + rest[:7]))
+    codec = f.stream.codec_context.name
+    next_one = rest[:7] if codec.endswith('ac3') else b''
+    whole = sum(p.size for p in av.CodecContext.create(codec, 'r').parse(rest + next_one))
     return rest[whole:whole + 1] in (b'\xff', b'\x0b')
 
+_ASF_FILE = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365') # what follows has the file's size
 _ROWS = 0x1f43b675, 0xa0 # Cluster and BlockGroup: rows of elements themselves
 
 def _number(data, at, marked): # (its end, Matroska's number): leading zeros tell how many bytes
@@ -258,13 +264,13 @@ def _unreadable(path, e):
     with open(path, 'rb') as f: head = f.read(12)
     if not head: return f"{path}: is empty (0 bytes); fetch it again"
     if head[4:8] == b'ftyp':
-        return (f"{path}: cannot be read, the index that such a file keeps at its end is missing or "
-                "damaged; fetch it again")
+        return (f"{path}: cannot be read, the index that such a file keeps at its end is missing "
+                "or damaged; fetch it again")
     why = getattr(e, 'strerror', None) or e
     return (f"{path}: cannot be read as a sound ({why}); give a sound file (WAV, FLAC, OGG, MP3, "
             "M4A, WebM, ...) or a film with sound")
 
-# %% ../../nbs/workshop/data/sounds.ipynb #3775b808
+# %% ../../nbs/workshop/data/sounds.ipynb #7c3122e8
 def from_array(
     samples:Any # numbers [n], [n, C] or [C, n], with C at most 16: see above
 )->np.ndarray: # float32 [n, C]
