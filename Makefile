@@ -1,76 +1,51 @@
 # make demo | test | test-all | lint | types | docs | outputs | lab | release | clean.
-# Needs Python 3.10 to 3.12 and nothing else.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+# Needs Python 3.10 to 3.14 and nothing else. Without make: python run.py demo | test
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.10 python3.14 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+RUN = @test -n "$(PYTHON)" || { echo "cargan needs Python 3.10 to 3.14: install one," \
+	"or say make PYTHON=/path/to/python" >&2; exit 2; }; $(PYTHON) run.py
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 export MPLBACKEND ?= Agg
 
-# The pages of the workshop that take seconds; make test runs them beside the whole main line
-FAST := core/core data/audio data/formats models/attention \
-	models/discriminator models/generator training/losses
+.PHONY: demo test test-all quick main-line pages pytest lint types docs outputs lab release clean \
+	install-dev
 
-.PHONY: demo test test-all quick main-line pages pytest lint types docs outputs lab release clean
-
-# AUDIO, LABEL and AT come through the environment, where no character of theirs means anything
-demo: .venv/demo.stamp
-	@case "$$AUDIO" in "~/"*) AUDIO="$$HOME/$${AUDIO#??}";; esac; \
-	$(BIN)/cargan-demo --out demo.png $${AUDIO:+--audio "$$AUDIO"} \
-		$${LABEL:+--label "$$LABEL"} $${AT:+--at "$$AT"}
-
-# A quarter of an hour on two cores: does it work here?
-test: quick main-line
-
-quick: .venv/dev.stamp
-	$(BIN)/python -m pytest -q tests -m "not slow"
-
-main-line: .venv/dev.stamp
-	$(BIN)/nbdev-test --n-workers 1 --timing --path-re '/(\d\d_\w+|$(subst $() ,|,$(FAST)))\.ipynb$$'
+# AUDIO, LABEL and AT come through the environment, where no character of theirs means anything.
+# test: a quarter of an hour on two cores: does it work here? It is quick and main-line
+demo test quick main-line install-dev:
+	$(RUN) $@
 
 # Everything
 test-all: pages pytest
 
-pages: .venv/dev.stamp
+pages: install-dev
 	$(BIN)/nbdev-test --n-workers 1 --timing
 
-pytest: .venv/dev.stamp
-	$(BIN)/python -m pytest -q tests
+# Two files of tests at a time, each with half of the threads
+pytest: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
-lint: .venv/dev.stamp
-	$(BIN)/ruff check cargan nbs tests tools benchmarks setup.py
+lint: install-dev
+	$(BIN)/ruff check cargan nbs tests tools benchmarks setup.py run.py
 
-types: .venv/dev.stamp
+types: install-dev
 	$(BIN)/mypy
 
-docs: .venv/dev.stamp
+docs: install-dev
 	$(BIN)/python tools/docs.py
 
 # The main line is committed with its outputs: run it and keep them
-outputs: .venv/dev.stamp
+outputs: install-dev
 	$(BIN)/python tools/docs.py --in-place $(patsubst nbs/%.ipynb,%,$(wildcard nbs/[0-9]*.ipynb))
 	$(BIN)/nbdev-clean
 
-lab: .venv/dev.stamp
+lab: install-dev
 	$(BIN)/jupyter lab nbs
 
-release: .venv/dev.stamp
+release: install-dev
 	$(BIN)/python tools/release.py
 
 clean:
 	rm -rf .venv _docs _proc _proc_run build dist *.egg-info .ruff_cache .mypy_cache demo.png
-
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "cargan needs Python 3.10, 3.11 or 3.12: install one," \
-		"or say make PYTHON=/path/to/python" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-
-.venv/demo.stamp: .venv/bin/python settings.ini setup.py pyproject.toml constraints.txt
-	@echo "installing into .venv (PyTorch is large: some minutes the first time)"
-	$(PIP) -e .
-	@touch $@
-
-.venv/dev.stamp: .venv/demo.stamp
-	$(PIP) -e '.[dev]'
-	@touch $@

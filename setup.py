@@ -10,9 +10,9 @@ cfg = ini['DEFAULT']
 def lines(key): return [o for o in cfg[key].split('\n') if o.strip()]
 
 
-names = ['synth', 'video', 'scale', 'metrics', 'track', 'dev']
+names = ['synth', 'scale', 'metrics', 'track', 'dev']
 extras = {name: lines(f'{name}_requirements') for name in names}
-extras['dev'] += sum((extras[k] for k in ('synth', 'video', 'scale', 'metrics')), [])
+extras['dev'] += sum((extras[k] for k in ('synth', 'scale', 'metrics')), [])
 
 setup(description=cfg['description'], keywords=cfg['keywords'].split(), author=cfg['author'],
       license=cfg['license'], python_requires=f">={cfg['min_python']},<{cfg['max_python']}",

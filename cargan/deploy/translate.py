@@ -22,12 +22,12 @@ import torch
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from PIL import Image
-from torchaudio.functional import resample
 
 from ..core import CarganError
-from ..data.audio import LMS, SILENCE_DB, cut_windows, load_audio, loudness
+from ..data.audio import LMS, SILENCE_DB, cut_windows, load_audio, loudness, to_mono
 from ..data.pairs import is_jet, undo_jet
 from ..data.pictures import drawable, open_picture
+from ..data.sounds import from_array
 from ..models.cascade import CARGAN, Stages
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #e821b42c
@@ -54,7 +54,7 @@ class Translation:
     given:bool # was the label given by the caller?
     heard:dict # label -> probability, of the same windows: all, or the one asked for with `at`
     silent:bool # is the painted half second silence?
-    padded:bool # was the sound shorter than a window?
+    padded:bool # does the sound end within the painted half second?
     wave:torch.Tensor # [n] the painted half second, mono; empty if a picture was given
     lms:torch.Tensor # [1, S, S] in [-1, 1]
     stage1:Image.Image # the coarse picture
@@ -155,22 +155,21 @@ def __call__(self:Translator,
     at:float|None=None, # start of the half second to paint, seconds; the loudest if not given
     sample_rate:int|None=None # of `sound`, if it is an array, Hz
 )->Translation:
-    """Translate one half second of `sound`: the path of a sound file, or a 1-D array of floats in
-    [-1, 1] or of integers as files have them. A model trained on pictures of spectrograms takes
+    """Translate one half second of `sound`: the path of a sound file or a film, or samples, as
+    `from_array` takes them. A model trained on pictures of spectrograms takes
     such a picture instead, as a path or a PIL image.
     Raises `CarganError` on a bad file, an unknown label, `at` past the end, or the wrong kind"""
     i = None if label is None else self._index(label)
     if _is_picture(sound): return self._translate_picture(sound, i, at)
     self._check_takes('lms', str(sound) if isinstance(sound, (str, Path)) else 'array')
-    wave, source = self._samples(sound, sample_rate)
-    spec, windows = self.model.spec, cut_windows(wave, self.model.spec)
-    if at is None: start = int(loudness(windows).argmax())*spec.n_samples
-    else: start = self._start(at, wave, source)
-    window = cut_windows(wave[start:start + spec.n_samples], spec)[:1]
-    heard = self.hear(windows if at is None else window)
-    return self._translation(self._spectra(window), heard, i, source=source, wave=window[0],
-        at=start/spec.sample_rate, silent=bool(loudness(window)[0] <= SILENCE_DB),
-        padded=len(wave) < spec.n_samples)
+    spec = self.model.spec
+    wave, source = self._samples(sound, sample_rate, at)
+    windows = cut_windows(wave, spec)
+    start = int(loudness(windows).argmax())*spec.n_samples if at is None else 0
+    window = windows[start//spec.n_samples][None]
+    return self._translation(self._spectra(window), self.hear(windows), i, source=source,
+        wave=window[0], at=start/spec.sample_rate if at is None else at,
+        silent=bool(loudness(window)[0] <= SILENCE_DB), padded=len(wave) - start < spec.n_samples)
 
 @patch
 @torch.inference_mode()
@@ -191,25 +190,28 @@ def _index(self:Translator, label):
     return self.labels.index(label)
 
 @patch
-def _start(self:Translator, at, wave, source):
-    start = round(at*self.model.spec.sample_rate) if math.isfinite(at) else -1
-    if not 0 <= start < len(wave):
-        raise CarganError(f"{source}: there is no sound at {at} s, it lasts "
-                          f"{len(wave)/self.model.spec.sample_rate:.2f} s")
-    return start
+def _samples(self:Translator, sound, sample_rate, at): # (mono, the window at `at` or all; source)
+    spec = self.model.spec
+    if at is not None and not 0 <= at < math.inf:
+        raise CarganError(f"there is no sound at {at} s; give a moment from 0 on, in seconds")
+    if isinstance(sound, (str, Path)):
+        part = {} if at is None else dict(start=at, seconds=spec.seconds)
+        return load_audio(sound, spec.sample_rate, **part), str(sound)
+    wave = self._array(sound, sample_rate)
+    if at is None: return wave, 'array'
+    start = round(at*spec.sample_rate)
+    if start < len(wave): return wave[start:start + spec.n_samples], 'array'
+    raise CarganError(f"array: there is no sound at {at} s, it lasts "
+                      f"{len(wave)/spec.sample_rate:.2f} s")
 
 @patch
-def _samples(self:Translator, sound, sample_rate): # (mono samples at the model's rate, source)
-    rate = self.model.spec.sample_rate
-    if isinstance(sound, (str, Path)): return load_audio(sound, rate), str(sound)
-    if sample_rate is None: raise CarganError("an array of samples needs its sample_rate, in Hz")
-    samples = np.asarray(sound)
-    if np.issubdtype(samples.dtype, np.integer): samples = samples/np.iinfo(samples.dtype).max
-    wave = torch.as_tensor(samples, dtype=torch.float32)
-    if wave.dim() != 1 or not len(wave) or not wave.isfinite().all():
-        raise CarganError("an array of samples must be one-dimensional, not empty, "
-                          "and without NaN or infinity")
-    return resample(wave, sample_rate, rate), 'array'
+def _array(self:Translator, samples, rate): # mono samples at the model's rate
+    if rate is None: raise CarganError("an array of samples needs its sample_rate, in Hz")
+    if not isinstance(rate, (int, float, np.number)) or not 2000 <= rate <= 10_000_000:
+        raise CarganError(f"sample_rate={rate!r}: is no number of samples a second; give 44100 or "
+                          "whatever the array was made with")
+    x = from_array(samples)
+    return to_mono(lambda: [x], rate, self.model.spec.sample_rate, 'array')
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #5f0c7b03
 def _is_picture(sound): # by its name or type

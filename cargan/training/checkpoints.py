@@ -110,6 +110,7 @@ def get_randomness(
     numpy = [v.tolist() if isinstance(v, np.ndarray) else v for v in np.random.get_state()]
     state = dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state())
     if torch.cuda.is_initialized(): state['cuda'] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available(): state['mps'] = torch.mps.get_rng_state()
     if dl is None: return state
     return {**state, 'loader': dl.rng.getstate(),
             'transforms': [t.rng.get_state() for t in _drawing(dl)]}
@@ -126,6 +127,7 @@ def set_randomness(
     np.random.set_state(tuple(state['numpy']))
     torch.set_rng_state(state['torch'])
     if 'cuda' in state and torch.cuda.is_available(): torch.cuda.set_rng_state(state['cuda'])
+    if 'mps' in state and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
     if dl is None: return
     dl.rng.setstate(_python(state['loader']))
     for t, s in zip(_drawing(dl), state['transforms']): t.rng.set_state(s)
