@@ -78,7 +78,7 @@ class LMS(nn.Module):
 # %% ../../nbs/workshop/data/audio.ipynb #59f803ed
 def to_mono(
     read:Callable[[], Iterable], # gives blocks, float32 [n, C]; it may be called twice
-    rate:int, # of the blocks, Hz
+    rate:float, # of the blocks, Hz
     sample_rate:int, # of the result, Hz
     name:str|Path, # for messages
     loudest:float=0. # the largest sample of the whole sound, where the blocks are a part of it

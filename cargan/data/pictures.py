@@ -10,6 +10,7 @@ import os
 import warnings
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -61,6 +62,7 @@ def _to_rgb(im):
 
 # %% ../../nbs/workshop/data/pictures.ipynb #7e23e615
 _MOST = 89_478_485 # pixels
+_ONE_AT_A_TIME = Lock()
 
 def _decoded(f): # the first picture of an open file
     Image.init()
@@ -80,17 +82,16 @@ def open_picture(
 )->Image.Image: # RGB, 8 bits, upright; its first frame if it is animated
     """A picture as RGB: 16 bits and floats in [0, 1] are scaled, transparent is white, EXIF's
     orientation is applied. Raises `CarganError`, one line, on whatever cannot be read"""
-    given = isinstance(picture, Image.Image)
-    if not given and not os.path.isfile(picture):
-        raise CarganError(f"{picture}: cannot be read as a picture (there is no such file)")
-    with warnings.catch_warnings():
+    source = None if isinstance(picture, Image.Image) else picture
+    if source is not None and not os.path.isfile(source):
+        raise CarganError(f"{source}: cannot be read as a picture (there is no such file)")
+    with _ONE_AT_A_TIME, warnings.catch_warnings(): # their filters belong to all threads
         warnings.simplefilter('ignore')
         try:
-            if given: return _to_rgb(_turned(picture))
+            if isinstance(picture, Image.Image): return _to_rgb(_turned(picture))
             with open(picture, 'rb') as f: return _decoded(f)
         except Exception as e: # Pillow's decoders raise what comes up
-            name = 'picture' if given else picture
-            raise CarganError(f"{name}: cannot be read as a picture ({_why(e)}); "
+            raise CarganError(f"{source or 'picture'}: cannot be read as a picture ({_why(e)}); "
                               "replace or remove it") from e
 
 # %% ../../nbs/workshop/data/pictures.ipynb #f1b352f2
