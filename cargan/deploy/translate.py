@@ -211,7 +211,7 @@ def _array(self:Translator, samples, rate): # mono samples at the model's rate
         raise CarganError(f"sample_rate={rate!r}: is no number of samples a second; give 44100 or "
                           "whatever the array was made with")
     x = from_array(samples)
-    return to_mono(lambda: [x], rate, self.model.spec.sample_rate, 'array')
+    return to_mono(lambda: [x], float(rate), self.model.spec.sample_rate, 'array')
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #5f0c7b03
 def _is_picture(sound): # by its name or type
