@@ -42,7 +42,8 @@ def install(what='demo'):
     stamp = join(ROOT, '.venv', what + '.stamp')
     if is_fresh(stamp): return
     if not exists(PYTHON): run(sys.executable, '-m', 'venv', '.venv')
-    print('installing into .venv (PyTorch is large: some minutes the first time)', flush=True)
+    sys.stdout.write('installing into .venv (PyTorch is large: some minutes the first time)\n')
+    sys.stdout.flush()
     index = os.environ.get('TORCH_INDEX')
     if index: pip('--index-url', index, 'torch', 'torchvision', 'torchaudio')
     pip('-e', WHAT[what])
