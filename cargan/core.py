@@ -5,10 +5,11 @@ replace what somebody needs, work shared among processes."""
 
 # %% auto #0
 __all__ = ['log', 'CarganError', 'WriteError', 'locked', 'write_whole', 'free_name', 'check_output', 'as_json', 'new_folder',
-           'building', 'in_parallel']
+           'building', 'has_a_home', 'in_parallel']
 
 # %% ../nbs/workshop/core/core.ipynb #05f9d3da
 import errno
+import getpass
 import json
 import logging
 import math
@@ -37,7 +38,7 @@ except ImportError: fcntl = None # type: ignore[assignment] # Windows: no open f
 class CarganError(Exception):
     "An error its reader can act on: one line that names the file, what is wrong, and what to do"
 
-# %% ../nbs/workshop/core/core.ipynb #25bc37d9
+# %% ../nbs/workshop/core/core.ipynb #e51f7926
 _TO_DO = {errno.ENOSPC: 'make room', errno.EDQUOT: 'make room',
           errno.ENAMETOOLONG: 'choose a shorter name', errno.ELOOP: 'its links go in a circle'}
 
@@ -58,7 +59,7 @@ def _writing(path, hidden=''): # refusals of the system as one line about `path`
 # %% ../nbs/workshop/core/core.ipynb #056ae10a
 log = logging.getLogger('cargan')
 
-# %% ../nbs/workshop/core/core.ipynb #ebec04de
+# %% ../nbs/workshop/core/core.ipynb #a15b6c4b
 _HELD:set = set()
 
 def _hold(path): # the new file, open, and ours until `_drop`; None if somebody holds it
@@ -98,14 +99,17 @@ def _let_go(): # in a forked child: its parent's files stay its parent's
 
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_let_go)
 
-# %% ../nbs/workshop/core/core.ipynb #2c20e42d
+# %% ../nbs/workshop/core/core.ipynb #2310ab9f
 @contextmanager
 def locked(
-    path:str|Path, # of the lock file; it is there only as long as somebody is inside
+    path:str|Path, # of the lock file, there while somebody is inside; its folder is made
     what:str # what to say to who comes second
 )->Iterator[None]:
     "A context for one thread of one process at a time. Raises `CarganError` if another is inside"
-    with _writing(path): held = _hold(path)
+    path = Path(path)
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _hold(path)
     if not held: raise CarganError(what)
     try: yield
     finally: _drop(held)
@@ -183,7 +187,7 @@ def _force(folder): # onto the disk
     try: os.fsync(at)
     finally: os.close(at)
 
-# %% ../nbs/workshop/core/core.ipynb #ee797462
+# %% ../nbs/workshop/core/core.ipynb #6593578a
 def check_output(
     out:str|Path, # a file to write, by and by
     *inputs:str|Path|None # what is read: files, and folders of which no file is replaced
@@ -208,7 +212,7 @@ def _is_of(path, other): # is it `other`, or a file in the folder `other`?
     above = Path(os.path.realpath(path)).parents if os.path.isdir(other) else [path]
     return any(os.path.samefile(p, other) for p in above)
 
-# %% ../nbs/workshop/core/core.ipynb #455551c4
+# %% ../nbs/workshop/core/core.ipynb #04403c6c
 def as_json(
     facts:Any # dicts, lists, texts, numbers
 )->bytes: # with null for numbers that are not finite
@@ -248,7 +252,6 @@ def building(
     tmp, stem = base/f'.{out.name}.{os.getpid()}.tmp', f'.{out.name}'
     busy = f"{given}: another process is making this folder; wait for it, or choose another"
     with _writing(given, tmp):
-        base.mkdir(parents=True, exist_ok=True)
         with locked(base/f'{stem}.lock', busy):
             for rest in _left(out, base):
                 if rest.is_dir(): shutil.rmtree(rest)
@@ -260,6 +263,22 @@ def building(
                     for p in sorted(tmp.iterdir()): os.rename(p, out/p.name)
                 else: os.rename(tmp, out)
             finally: shutil.rmtree(tmp, ignore_errors=True)
+
+# %% ../nbs/workshop/core/core.ipynb #506bc8fd
+def has_a_home():
+    "Give this process's user a name, and a home that can be written to, where there is none"
+    number = str(getattr(os, 'getuid', int)())
+    try: getpass.getuser()
+    except (KeyError, OSError, ImportError): os.environ['USER'] = number
+    home = os.path.expanduser('~')
+    if os.path.isdir(home) and os.access(home, os.W_OK): return
+    place = Path(tempfile.gettempdir())/f'cargan-{number}'
+    with suppress(FileExistsError): place.mkdir(0o700)
+    if place.is_symlink() or place.stat().st_uid != int(number): place = Path(tempfile.mkdtemp())
+    if not os.path.isdir(home): os.environ['HOME'] = str(place)
+    for name, usual in (('XDG_CACHE_HOME', '.cache'), ('MPLCONFIGDIR', '.config/matplotlib')):
+        if not os.path.exists(os.path.join(home, usual)): os.environ.setdefault(name, str(place))
+    os.environ.setdefault('NUMBA_CACHE_DIR', str(place))
 
 # %% ../nbs/workshop/core/core.ipynb #431d0c4b
 def _leave_with(parent): # in a worker

@@ -128,7 +128,9 @@ def _recorded_notes(folder): # MIDI number -> (samples, rate)
     notes = {}
     for p in sorted(Path(folder).glob('*.*')):
         if name := re.fullmatch(r'([A-G]s?)(\d)', p.stem):
-            wave, rate = sf.read(p, always_2d=True, dtype='float32')
+            try: wave, rate = sf.read(BytesIO(p.read_bytes()), always_2d=True, dtype='float32')
+            except (sf.SoundFileError, OSError) as e:
+                raise CarganError(f"{p}: cannot be read as a recorded note ({e})") from e
             notes[12*(int(name[2]) + 1) + _NOTES[name[1]]] = wave.mean(1), rate
     return notes
 

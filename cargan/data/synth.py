@@ -8,9 +8,11 @@ __all__ = ['LEVEL', 'FOLDERS', 'Job', 'plan', 'make_session', 'synth_urmp']
 
 # %% ../../nbs/workshop/data/synth.ipynb #0f157eed
 import csv
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +116,12 @@ def _windows(job, part, dry, out, size, seed):
 
 # %% ../../nbs/workshop/data/synth.ipynb #97851466
 FOLDERS = dict(train='train', valid='validation', test='test') # of a split
+_BYTES = 90_000 # of a pair at least: half a second of stereo, and a picture
 
 def _write_pair(job, ms, sound, picture, told, out):
     stem, folder = f'{job.recording}_{ms}', Path(FOLDERS[job.split])/job.label
-    sf.write(out/'chunk'/folder/f'{stem}.wav', np.stack([sound]*2, 1), RATE, subtype='PCM_16')
+    sf.write(wav := BytesIO(), np.stack([sound]*2, 1), RATE, format='WAV', subtype='PCM_16')
+    (out/'chunk'/folder/f'{stem}.wav').write_bytes(wav.getvalue())
     Image.fromarray(picture).save(out/'img'/folder/f'{stem}.jpg', quality=95)
     return dict(stem=stem, label=job.label, recording=job.recording, performer=job.performer,
                 start_ms=ms, pitch='' if told.silent else told.pitch,
@@ -139,7 +143,7 @@ def synth_urmp(
 )->Path: # the folder
     """Make SynthURMP in Sub-URMP's layout, with `pairs.csv`; `out` is whole or not there.
     Raises `CarganError` on arguments that cannot be, and as `find_banks` and `play` do"""
-    out, labels = Path(out), sorted(set(SUB_URMP_LABELS if labels is None else labels))
+    labels = sorted(set(SUB_URMP_LABELS if labels is None else labels))
     _check(out, pairs, size, seed, labels)
     jobs = plan(pairs, find_banks(banks), labels=labels)
     with building(out) as tmp:
@@ -152,20 +156,25 @@ def synth_urmp(
             w = csv.DictWriter(f, rows[0], lineterminator='\n')
             w.writeheader()
             w.writerows(rows)
-    return out
+    return Path(out)
 
 def _check(out, pairs, size, seed, labels):
     if unknown := [l for l in labels if l not in INSTRUMENTS]:
         raise CarganError(f"{unknown[0]}: there is no such instrument; choose among "
                           f"{', '.join(INSTRUMENTS)}, or add it with add_instrument")
-    if size < 1 or seed < 0:
+    if not 1 <= size <= 4096 or seed < 0:
         raise CarganError(f"size {size}, seed {seed}: "
-                          "the size must be at least 1 and the seed not negative")
+                          "the size must be at least 1, at most 4096, and the seed not negative")
     least = 2*len(labels)*PERFORMERS
     if pairs < least or not labels:
         raise CarganError(f"{pairs} pairs are too few: each of {PERFORMERS} performers on "
                           f"{len(labels)} instruments needs two, {least} in all")
-    new_folder(out)
+    place = new_folder(out)
+    there = next(p for p in (place, *place.parents) if p.exists())
+    free, needed = shutil.disk_usage(there).free, pairs*_BYTES
+    if free < needed:
+        raise CarganError(f"{out}: {pairs} pairs need {needed/1e9:.1f} GB, and {free/1e9:.1f} are "
+                          "free; make room, or choose another place")
 
 # %% ../../nbs/workshop/data/synth.ipynb #88c357c6
 def _sessions(jobs): # lists of at most 15 jobs

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.torch_core import rank_distrib
-from filelock import FileLock, Timeout
 
 import cargan
-from ..core import CarganError, log, write_whole
+from ..core import CarganError, as_json, has_a_home, locked, log, write_whole
 from ..data.loaders import PairLoaders
 from ..data.pairs import Pair
 from ..models.preset import Preset, get_preset, preset_from
@@ -104,9 +103,10 @@ def _begun(run, resume): # the configuration the run began with; {} for a new on
                               f"{run}; or choose another folder")
     return old
 
-def _forget(run): # a run in which nothing was saved
-    for name in ('config.json', 'environment.json', '.lock'): (run/name).unlink(missing_ok=True)
-    if not any(run.iterdir()): run.rmdir()
+def _forget(run, made): # a run in which nothing was saved, and the folders made for it
+    with suppress(OSError): # what is not empty stays
+        for name in ('config.json', 'environment.json', '.lock'): (run/name).unlink(missing_ok=True)
+        for folder in made: folder.rmdir()
 
 # %% ../../nbs/workshop/training/runs.ipynb #bba4c8d3
 @contextmanager
@@ -115,30 +115,30 @@ def run_folder(
     resume:bool=False # may it hold an unfinished run?
 )->Iterator[dict]: # the configuration it began with, {} for a new one
     "Lock and clean a run folder. Raises `CarganError` if it is in use or not to be written over"
-    run, go_on = Path(run), f"go on with: cargan-train --resume {run}"
-    old, lead = _begun(run, resume), rank_distrib() == 0
-    lock = FileLock(run/'.lock', timeout=0)
-    if lead: run.mkdir(parents=True, exist_ok=True)
-    try:
-        if lead: lock.acquire()
-        for p in run.rglob('.*.tmp') if lead else (): p.unlink(missing_ok=True)
-        yield old
-    except Timeout:
-        raise CarganError(f"{run}: another process is training here; wait for it, "
-                          f"or stop it") from None
-    except KeyboardInterrupt as e:
-        saved = (run/'config.json').exists()
-        raise KeyboardInterrupt(f"{str(e) or 'stopped'}; {go_on}" if saved else
-                                "stopped before there was anything to save") from None
-    except OSError as e:
-        raise CarganError(f"{e.filename or run}: {e.strerror or e}; what was saved is good; "
-                          f"{go_on}") from e
-    except CarganError as e: # the data or the settings were bad, or a disk is full
-        if lock.is_locked and not old and not any(run.glob('*/*.pt')): _forget(run)
-        full = isinstance(e, RunError) and isinstance(e.__cause__, OSError)
-        if full: raise CarganError(f"{e}; make room, then {go_on}") from e
-        raise
-    finally: lock.release()
+    has_a_home()
+    run, lead = Path(run), rank_distrib() == 0
+    old, made = _begun(run, resume), [p for p in (run, *run.parents) if not p.exists()]
+    busy = f"{run}: another process is training here; wait for it, or stop it"
+    with locked(run/'.lock', busy) if lead else nullcontext():
+        try:
+            for p in run.rglob('.*.tmp') if lead else (): p.unlink(missing_ok=True)
+            yield old
+        except (KeyboardInterrupt, OSError, CarganError) as e:
+            new = not old and not any(run.glob('*/*.pt'))
+            if lead and new: _forget(run, made)
+            _advise(e, run, new)
+            raise
+
+def _advise(e, run, new): # raise with a word on how to go on, where there is a way
+    go_on = f"go on with: cargan-train --resume {run}"
+    if isinstance(e, KeyboardInterrupt):
+        raise KeyboardInterrupt("stopped before there was anything to save" if new else
+                                f"{str(e) or 'stopped'}; {go_on}") from None
+    if isinstance(e, OSError):
+        what = f"{e.filename or run}: {e.strerror or e}"
+        raise CarganError(what if new else f"{what}; what was saved is good; {go_on}") from e
+    if isinstance(e, RunError) and isinstance(e.__cause__, OSError): # a disk is full
+        raise CarganError(f"{e}; make room, then {go_on}") from e
 
 # %% ../../nbs/workshop/training/runs.ipynb #41c76673
 def environment()->dict[str, Any]:
@@ -179,7 +179,7 @@ def begin_run(
         _write_json(Path(run)/'environment.json', now)
     return config
 
-def _write_json(path, facts): write_whole(path, json.dumps(facts, indent=1).encode(), sync=True)
+def _write_json(path, facts): write_whole(path, as_json(facts), sync=True)
 
 # %% ../../nbs/workshop/training/runs.ipynb #0b3f4509
 class TensorBoard(Callback):
