@@ -38,7 +38,7 @@ except ImportError: fcntl = None # type: ignore[assignment] # Windows: no open f
 class CarganError(Exception):
     "An error its reader can act on: one line that names the file, what is wrong, and what to do"
 
-# %% ../nbs/workshop/core/core.ipynb #e51f7926
+# %% ../nbs/workshop/core/core.ipynb #63050e6b
 _TO_DO = {errno.ENOSPC: 'make room', errno.EDQUOT: 'make room',
           errno.ENAMETOOLONG: 'choose a shorter name', errno.ELOOP: 'its links go in a circle'}
 
@@ -59,7 +59,7 @@ def _writing(path, hidden=''): # refusals of the system as one line about `path`
 # %% ../nbs/workshop/core/core.ipynb #056ae10a
 log = logging.getLogger('cargan')
 
-# %% ../nbs/workshop/core/core.ipynb #a15b6c4b
+# %% ../nbs/workshop/core/core.ipynb #df9ae02f
 _HELD:set = set()
 
 def _hold(path): # the new file, open, and ours until `_drop`; None if somebody holds it
@@ -99,7 +99,7 @@ def _let_go(): # in a forked child: its parent's files stay its parent's
 
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_let_go)
 
-# %% ../nbs/workshop/core/core.ipynb #2310ab9f
+# %% ../nbs/workshop/core/core.ipynb #6dad5063
 @contextmanager
 def locked(
     path:str|Path, # of the lock file, there while somebody is inside; its folder is made
@@ -187,19 +187,19 @@ def _force(folder): # onto the disk
     try: os.fsync(at)
     finally: os.close(at)
 
-# %% ../nbs/workshop/core/core.ipynb #6593578a
+# %% ../nbs/workshop/core/core.ipynb #32a44513
 def check_output(
     out:str|Path, # a file to write, by and by
     *inputs:str|Path|None # what is read: files, and folders of which no file is replaced
 )->Path: # the same
     "Raise a `CarganError` where writing `out` would destroy an input, or is not possible"
     path = Path(out)
-    if path.is_dir() or str(out).endswith(('/', os.sep)):
-        raise CarganError(f"{out}: is a folder; give the name of a file to write")
-    if read := next((i for i in inputs if i and _is_of(path, i)), None):
-        raise CarganError(f"{out}: would replace what is read ({read}); choose another name")
     with _writing(path):
         place = _behind(path)
+        if place.is_dir() or str(out).endswith(('/', os.sep)):
+            raise CarganError(f"{out}: is a folder; give the name of a file to write")
+        if read := next((i for i in inputs if i and _is_of(path, i)), None):
+            raise CarganError(f"{out}: would replace what is read ({read}); choose another name")
         if _is_device(path): return path
         for p in place, next(p for p in place.absolute().parents if p.exists()):
             if p.exists() and not os.access(p, os.W_OK):
@@ -212,7 +212,7 @@ def _is_of(path, other): # is it `other`, or a file in the folder `other`?
     above = Path(os.path.realpath(path)).parents if os.path.isdir(other) else [path]
     return any(os.path.samefile(p, other) for p in above)
 
-# %% ../nbs/workshop/core/core.ipynb #04403c6c
+# %% ../nbs/workshop/core/core.ipynb #3a33f0e8
 def as_json(
     facts:Any # dicts, lists, texts, numbers
 )->bytes: # with null for numbers that are not finite
@@ -264,7 +264,7 @@ def building(
                 else: os.rename(tmp, out)
             finally: shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/workshop/core/core.ipynb #506bc8fd
+# %% ../nbs/workshop/core/core.ipynb #9c3d3dfb
 def has_a_home():
     "Give this process's user a name, and a home that can be written to, where there is none"
     number = str(getattr(os, 'getuid', int)())

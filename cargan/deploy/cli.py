@@ -62,7 +62,7 @@ def _arguments(f): # of the command line
         if p.default != '' and given[name] == '': refuse(f"{name} is empty")
     return {name: given[name] for name in inspect.signature(f).parameters}
 
-# %% ../../nbs/workshop/deploy/cli.ipynb #ec98e685
+# %% ../../nbs/workshop/deploy/cli.ipynb #becd899e
 def _settle_in(shell): # into the place where this process runs
     no_bar_into_files()
     _speak_in_lines()
@@ -116,7 +116,7 @@ def write_json(
     "`facts` as a JSON file, for machines"
     if path: write_whole(path, as_json(facts))
 
-# %% ../../nbs/workshop/deploy/cli.ipynb #230a72fc
+# %% ../../nbs/workshop/deploy/cli.ipynb #5cb9f670
 PICTURES = dict(png='PNG', jpg='JPEG', jpeg='JPEG', webp='WEBP', tif='TIFF', tiff='TIFF', bmp='BMP')
 PAGES = 'png', 'jpg', 'jpeg', 'webp', 'tif', 'tiff', 'pdf', 'svg' # what matplotlib draws
 
@@ -133,9 +133,10 @@ def _check(*outs, reads=()): # what is to be written is nothing that is read, no
     outs = [out for out in outs if out]
     for i, out in enumerate(outs): check_output(out, *reads, *outs[:i])
 
-def _at_least_one(**numbers):
+def _check_counts(**numbers): # given or not
     for what, n in numbers.items():
-        if n is not None and n < 1: raise CarganError(f"{n} {what}: at least one is needed")
+        if n is None or 1 <= n <= 1_000_000: continue
+        raise CarganError(f"{n} {what}: at least one is needed, and at most a million")
 
 def _file_of(bundle): # which may be given by its folder
     return Path(bundle)/'bundle.safetensors' if bundle and Path(bundle).is_dir() else bundle
@@ -246,7 +247,7 @@ def cargan_prepare(
         raise CarganError(f"{kind}: needs the folder to make: cargan-prepare {kind} ROOT OUT")
     said = Path(out)/'report.json' if out and not out.endswith('.json') else out
     _check(said if kind == 'sub-urmp' else '', json, reads=(root, boxes))
-    _at_least_one(workers=workers)
+    _check_counts(workers=workers)
     from cargan.data import prepare
     settings:dict[str, Any] = dict(stride=stride, size=size, fit=fit, workers=workers)
     if kind == 'sub-urmp': report = prepare.report(root, workers, progress=True)
@@ -281,6 +282,7 @@ def cargan_train(
     if not (data or resume):
         raise CarganError("cargan-train needs DATA, or a run to go on with: --resume RUN")
     if run and resume: raise CarganError(f"--run {run} and --resume {resume}: give one of them")
+    _check_counts(epochs=epochs, pieces=pieces)
     if not minutes >= 0: raise CarganError(f"{minutes} minutes: a number from 0 on is needed")
     folder, options = Path(resume or run or 'runs/cargan'), read_options(set or [])
     bundle = folder/'bundle.safetensors'
@@ -345,12 +347,12 @@ def cargan_ablate(
     "Train and judge every system of a table, three seeds each; writes OUT/TABLE.csv, .tex and .png"
     from cargan.evaluation.systems import TABLES
     from cargan.evaluation.tables import FIGURES, Ablation, as_text, results, summary, write_table
+    from cargan.models.preset import get_preset
     if table not in TABLES:
         raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
-    _at_least_one(seeds=seeds, epochs=epochs)
+    _check_counts(seeds=seeds, epochs=epochs)
     _check(json, reads=(data, judge_data))
-    ablation = Ablation(data, out, preset, epochs, judge_data or None)
-    systems = TABLES[table](ablation.base)
+    systems = TABLES[table](get_preset(preset, code=0))
     names, wished = [s.name for s in systems], [n.strip() for n in only.split(',') if n.strip()]
     known = [n.lower() for s in systems for n in (s.name, s.slug)]
     if odd := [n for n in wished if n.lower() not in known]:
@@ -358,6 +360,7 @@ def cargan_ablate(
                           f"there are {', '.join(names)}")
     wished = {n.lower() for n in wished}
     chosen = [s for s in systems if not wished or wished & {s.name.lower(), s.slug}]
+    ablation = Ablation(data, out, preset, epochs, judge_data or None)
     def say(text): print(text, flush=True)
     missing = ablation.run(chosen, seeds, say)
     rows = results(out)
