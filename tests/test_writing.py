@@ -361,17 +361,18 @@ def test_no_home(nameless, home):
 
 @as_root
 def test_a_folder_that_cannot_be_written_to(nameless):
-    folder = nameless.folder
+    folder, commands = nameless.folder, [('translate', 'a.ogg'), ('demo',), ('synth', 'out')]
     shutil.copy(ROOT/'cargan'/'pretrained'/'clips'/'tuba.ogg', folder/'a.ogg')
-    os.chmod(folder/'a.ogg', 0o644)
     (folder/'mine.png').write_bytes(b'mine')
-    refused(nameless(BIN/'cargan-translate', 'a.ogg', '--out', 'mine.png'), 'mine.png', 'denied')
-    os.chmod(folder, 0o755)
-    home = dict(HOME='/tmp', TMPDIR='/tmp')
-    refused(nameless(BIN/'cargan-translate', 'a.ogg', **home), 'a.png', 'denied', 'another place')
-    refused(nameless(BIN/'cargan-demo', **home), 'demo.png', 'denied')
-    refused(nameless(BIN/'cargan-synth', 'out', **home), str(folder), 'denied')
-    assert sorted(p.name for p in folder.iterdir() if p.name[0] != '.') == ['a.ogg', 'mine.png']
+    for p in folder.iterdir(): p.chmod(0o644)
+    with tempfile.TemporaryDirectory() as home:
+        os.chmod(home, 0o777)
+        def run(*command): return nameless(*command, HOME=home, TMPDIR=home)
+        translate = BIN/'cargan-translate'
+        refused(run(translate, 'a.ogg', '--out', 'mine.png'), 'mine.png', 'denied')
+        folder.chmod(0o755)
+        for verb, *args in commands: refused(run(BIN/f'cargan-{verb}', *args), 'denied', 'place')
+    assert sorted(os.listdir(folder)) == ['a.ogg', 'mine.png']
 
 
 @posix

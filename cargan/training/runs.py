@@ -124,7 +124,8 @@ def run_folder(
             for p in run.rglob('.*.tmp') if lead else (): p.unlink(missing_ok=True)
             yield old
         except (KeyboardInterrupt, OSError, CarganError) as e:
-            new = not old and not any(run.glob('*/*.pt'))
+            kept = 'config.json' if isinstance(e, KeyboardInterrupt) else '*/*.pt'
+            new = not old and not any(run.glob(kept))
             if lead and new: _forget(run, made)
             _advise(e, run, new)
             raise
