@@ -2,7 +2,7 @@
 
     python benchmarks/files.py [--minutes 60]
 
-Writes files of that length into a temporary folder (some 2 GB for an hour), then reads half a second
+Writes files of that length into a temporary folder (some 2 GB for an hour), reads half a second
 out of their middle in a fresh process each: milliseconds (median of nine reads after a first one),
 and the memory that the reads added, in MB. A kind that cannot seek would show here.
 The second table has milliseconds a second of sound for resampling to 22,050 Hz, as a ratio to the

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 LINE = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))                  # the main line, in order
 WORKSHOP = sorted((ROOT/'nbs'/'workshop').glob('*/*.ipynb'))
 PAGES = LINE + WORKSHOP
+DISTRIBUTION = re.search('^name = "(.*)"', (ROOT/'pyproject.toml').read_text(), re.M)[1]
 pages = pytest.mark.parametrize('path', PAGES, ids=lambda p: p.relative_to(ROOT/'nbs').stem)
 
 
@@ -88,6 +89,14 @@ def test_page_begins(path):
     if re.search('^#+ (Check yourself|Exercises)', text, re.M): assert '<details>' in text
     if re.search('^#+ Exercises', text, re.M):
         assert any('Solution' in c and not has_flag(c, 'eval: false') for c in code)
+
+
+@pages
+def test_page_installs_on_colab(path):
+    "Its first code does nothing elsewhere"
+    first = next(c for c in texts(path, 'code') if 'default_exp' not in c)
+    assert "if 'google.colab' in str(get_ipython()):" in first and has_flag(first, 'hide')
+    assert f'{DISTRIBUTION}[' in first and 'git+https://github.com/cargan/cargan' in first
 
 
 @pages
