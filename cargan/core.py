@@ -9,6 +9,7 @@ __all__ = ['log', 'CarganError', 'WriteError', 'locked', 'write_whole', 'free_na
 
 # %% ../nbs/workshop/core/core.ipynb #05f9d3da
 import errno
+import gc
 import getpass
 import json
 import logging
@@ -281,6 +282,8 @@ def has_a_home():
     os.environ.setdefault('NUMBA_CACHE_DIR', str(place))
 
 # %% ../nbs/workshop/core/core.ipynb #431d0c4b
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=gc.freeze)
+
 def _leave_with(parent): # in a worker
     import torch
     torch.set_num_threads(1)

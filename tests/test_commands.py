@@ -62,16 +62,23 @@ def bad_sounds(folder):
     (folder/'empty.wav').write_bytes(b'')
     sf.write(folder/'zero.wav', tone(0), RATE)
     sf.write(folder/'nan.wav', np.full((RATE, 1), np.nan), RATE, subtype='FLOAT')
-    sf.write(folder/'whole.wav', tone(2), RATE)
-    data = (folder/'whole.wav').read_bytes()
-    (folder/'truncated.wav').write_bytes(data[:len(data)//2])
-    return [f'{n}.wav' for n in ('missing', 'text', 'folder', 'empty', 'zero', 'nan', 'truncated')]
+    return [f'{n}.wav' for n in ('missing', 'text', 'folder', 'empty', 'zero', 'nan')]
 
 
 def test_bad_sounds(translate, tmp_path):
     for name in bad_sounds(tmp_path):
         refused(translate(tmp_path/name, '--out', tmp_path/'out.png'), name)
     assert not (tmp_path/'out.png').exists() and not list(tmp_path.glob('.*'))
+
+
+def test_a_sound_that_is_cut_off(translate, tmp_path):
+    "It is painted from what there is, and one line says so"
+    sf.write(tmp_path/'whole.wav', tone(2), RATE)
+    data = (tmp_path/'whole.wav').read_bytes()
+    (tmp_path/'cut.wav').write_bytes(data[:len(data)//2])
+    rc, _, err = translate(tmp_path/'cut.wav', '--out', tmp_path/'out.png')
+    assert rc == 0 and (tmp_path/'out.png').exists()
+    assert f"cargan: {tmp_path/'cut.wav'}: cut off after 1.00 s of 2.00 s;" in err
 
 
 def test_invalid_arguments(translate, tmp_path):

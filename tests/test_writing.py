@@ -378,3 +378,32 @@ def test_a_folder_that_cannot_be_written_to(nameless):
         folder.chmod(0o755)
         for verb, *args in commands: refused(run(BIN/f'cargan-{verb}', *args), 'denied', 'place')
     assert sorted(os.listdir(folder)) == ['a.ogg', 'mine.png']
+
+
+# Workers
+
+def collect(_):
+    import gc
+    return gc.collect() >= 0
+
+
+@posix
+def test_a_worker_leaves_its_parents_decoders_alone(tmp_path):
+    "Freeing one would wait for threads that stayed with the parent"
+    code = """
+import gc, sys
+sys.path.insert(0, sys.argv[1])
+import av
+from cargan.core import in_parallel
+from test_writing import collect
+gc.disable()
+for _ in range(20):
+    frame = av.VideoFrame(1920, 1080, 'yuv420p')
+    frame.reformat(640, 360, 'rgb24')
+    circle = [frame]
+    circle.append(circle)
+    del frame, circle
+print(sum(done for _, done in in_parallel(collect, range(8), workers=2)))
+"""
+    out = python(code, ROOT/'tests', timeout=100)
+    assert out.stdout == '8\n', out.stderr

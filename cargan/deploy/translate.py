@@ -192,15 +192,16 @@ def _index(self:Translator, label):
 @patch
 def _samples(self:Translator, sound, sample_rate, at): # (mono, the window at `at` or all; source)
     spec = self.model.spec
+    source = str(sound) if isinstance(sound, (str, Path)) else 'array'
     if at is not None and not 0 <= at < math.inf:
-        raise CarganError(f"there is no sound at {at} s; give a moment from 0 on, in seconds")
+        raise CarganError(f"{source}: there is no sound at {at} s; give a moment from 0 on")
     if isinstance(sound, (str, Path)):
         part = {} if at is None else dict(start=at, seconds=spec.seconds)
-        return load_audio(sound, spec.sample_rate, **part), str(sound)
+        return load_audio(sound, spec.sample_rate, **part), source
     wave = self._array(sound, sample_rate)
-    if at is None: return wave, 'array'
+    if at is None: return wave, source
     start = round(at*spec.sample_rate)
-    if start < len(wave): return wave[start:start + spec.n_samples], 'array'
+    if start < len(wave): return wave[start:start + spec.n_samples], source
     raise CarganError(f"array: there is no sound at {at} s, it lasts "
                       f"{len(wave)/spec.sample_rate:.2f} s")
 
