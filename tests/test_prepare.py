@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-pytest.importorskip('av')
 RATE = 44100
 
 
@@ -147,10 +146,10 @@ def test_goes_on_and_does_not_start_over(films, whole, tmp_path, monkeypatch):
 
 
 def test_disk_full(films, whole, tmp_path, monkeypatch):
-    from cargan.data import videos
+    from cargan.data import stretches
     from cargan.core import CarganError
     from cargan.data.prepare import prepare_videos
-    put, left = videos.write_whole, [100]
+    put, left = stretches.write_whole, [100]
     def full(path, data):
         left[0] -= 1
         if left[0] < 0:
@@ -158,7 +157,7 @@ def test_disk_full(films, whole, tmp_path, monkeypatch):
             path.with_name(f'.{path.name}.1.tmp').write_bytes(half)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         put(path, data)
-    monkeypatch.setattr(videos, 'write_whole', full)
+    monkeypatch.setattr(stretches, 'write_whole', full)
     settings = dict(stride=250, size=64, progress=False)
     for workers in (1, 2):
         with pytest.raises(CarganError, match='No space left.*goes on'):

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['screen_image', 'odd_colours']
 
-# %% ../../nbs/workshop/data/colours.ipynb #f77c9783
+# %% ../../nbs/workshop/data/colours.ipynb #f7a01bb6
 import av
 import numpy as np
 from PIL import Image
 
-# %% ../../nbs/workshop/data/colours.ipynb #7c96deb4
+# %% ../../nbs/workshop/data/colours.ipynb #8ebe9fef
 _PQ, _HLG = 16, 18 # of the transfer functions
 _WHITE = 203. # cd/m2, reference white
 
@@ -18,41 +18,40 @@ def _pq(v): # [0, 1] -> light
     v = v**(1/78.84375)
     return 10000/_WHITE*(np.maximum(v - .8359375, 0)/(18.8515625 - 18.6875*v))**(1/.1593017578125)
 
-def _hlg(v): # [0, 1] -> light at the camera, at most 1
-    return np.where(v <= .5, v*v/3, (np.exp((v - .55991073)/.17883277) + .28466892)/12)
+def _hlg(v): # [0, 1] -> light
+    camera = np.where(v <= .5, v*v/3, (np.exp((v - .55991073)/.17883277) + .28466892)/12)
+    return 1000/_WHITE*camera**1.2
 
 def _ordinary(v): return v**2.4 # ITU-R BT.1886
 
 _LIGHT = {t: f(np.linspace(0, 1, 4096)).astype(np.float32)
           for t, f in ((_PQ, _pq), (_HLG, _hlg), (None, _ordinary))}
 
-# %% ../../nbs/workshop/data/colours.ipynb #60a35441
+# %% ../../nbs/workshop/data/colours.ipynb #d2856620
 _TO_709 = {9: ((1.6605, -.5876, -.0728), (-.1246, 1.1329, -.0083), (-.0182, -.1006, 1.1187)),
            12: ((1.2249, -.2247, 0.), (-.0420, 1.0419, 0.), (-.0197, -.0786, 1.0979))}
 
 def _light(rgb, primaries, transfer): # [H, W, 3] uint16 -> light of the screen's primaries
     light = _LIGHT.get(transfer, _LIGHT[None])[rgb >> 4]
-    if transfer == _HLG:
-        luminance = light @ np.float32([.2627, .6780, .0593])
-        light *= 1000/_WHITE*luminance[..., None]**.2
     if primaries in _TO_709: light = light @ np.float32(_TO_709[primaries]).T
     return np.maximum(light, 0)
 
-# %% ../../nbs/workshop/data/colours.ipynb #ec2156c9
-_KNEE = .8 # light up to which nothing changes
+# %% ../../nbs/workshop/data/colours.ipynb #cba7c8df
+_KNEE = .8 # luminance up to which nothing changes
 
 def _pressed(light): # [H, W, 3] -> at most 1
-    top = light.max(-1, keepdims=True)
-    peak = max(1., float(np.quantile(top[::4, ::4], .999)))
-    x, p = np.maximum(top - _KNEE, 0)/(1 - _KNEE), (peak - _KNEE)/(1 - _KNEE)
-    bent = np.minimum(_KNEE + (1 - _KNEE)*x*(1 + x/p**2)/(1 + x), 1)
-    return np.where(top > _KNEE, light*(bent/np.maximum(top, _KNEE)), light)
+    luminance = light @ np.float32([.2126, .7152, .0722])
+    peak = max(1., float(np.quantile(luminance[::4, ::4], .99)))
+    x, p = np.maximum(luminance - _KNEE, 0)/(1 - _KNEE), (peak - _KNEE)/(1 - _KNEE)
+    bent = _KNEE + (1 - _KNEE)*x*(1 + x/p**2)/(1 + x)
+    share = np.where(x > 0, bent/np.maximum(luminance, _KNEE), 1)
+    return np.minimum(light*share[..., None], 1)
 
-# %% ../../nbs/workshop/data/colours.ipynb #1642f264
-def _matrix(frame): # PyAV's name of it, where FFmpeg would not know
-    if frame.colorspace > 9: return 'BT2020' # the nearest there is
+# %% ../../nbs/workshop/data/colours.ipynb #405db87b
+def _matrix(frame): # its number, where FFmpeg would not know
+    if frame.colorspace > 9: return 9 # BT.2020, the nearest there is
     large = frame.width >= 1280 or frame.height > 576
-    if frame.colorspace == 2 and large and not frame.format.is_rgb: return 'ITU709'
+    if frame.colorspace == 2 and large and not frame.format.is_rgb: return 1
 
 def screen_image(
     frame:av.VideoFrame, # a decoded frame
@@ -66,7 +65,7 @@ def screen_image(
     light = _pressed(_light(rgb, primaries, transfer))
     return Image.fromarray((255*light**np.float32(1/2.4) + .5).astype(np.uint8))
 
-# %% ../../nbs/workshop/data/colours.ipynb #c33dab93
+# %% ../../nbs/workshop/data/colours.ipynb #b65f92e9
 def odd_colours(
     primaries:int, # ITU-T H.273's number
     transfer:int, # the same, of the transfer function

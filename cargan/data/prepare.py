@@ -39,7 +39,7 @@ def choose_test(
     return test
 
 # %% ../../nbs/workshop/data/prepare.ipynb #0048de86
-_PATIENCE = 3 # seconds to wait for what a killed run has left
+_PATIENCE = 2 # seconds to wait for what a killed run has left
 
 @contextmanager
 def _alone(out): # gives the folder to make, in which nobody else makes pairs

@@ -114,7 +114,7 @@ def _remarks(c, kinds): # what a reader of the report should know
             odd = odd_colours(cc.color_primaries, cc.color_trc, cc.colorspace, tag)
             if odd: yield f'has colours that cannot be mapped and may be wrong: {odd}'
 
-# %% ../../nbs/workshop/data/videos.ipynb #3a286c01
+# %% ../../nbs/workshop/data/videos.ipynb #bf05f32d
 Span = namedtuple('Span', 'begin end') # seconds from the file's beginning, with picture and sound
 _BROKEN = 3600. # seconds between two packets of a clock that cannot be right
 
@@ -133,7 +133,8 @@ def _span(packets, kind): # [(begin, seconds)] of one stream
     a = np.array(sorted(packets))
     a = max(np.split(a, np.flatnonzero(np.diff(a[:, 0]) > _BROKEN) + 1), key=len)
     pause = np.diff(a[:, 0]).max(initial=0) if kind == 'video' else 0
-    return max(0., float(a[0, 0])), float(max((a[:, 0] + a[:, 1]).max(), a[-1, 0] + pause))
+    end = max((a[:, 0] + a[:, 1]).max(), a[-1, 0] + pause)
+    return max(0., round(float(a[0, 0]), 6)), round(float(end), 6)
 
 def survey(
     path:str|Path, # a video
@@ -265,7 +266,8 @@ def _evidence(path, begin, end): # (times of the pictures' packets, [(from, to)]
         v, a = _stream(c, 'video'), _stream(c, 'audio')
         pictures, holes, heard, passed = [], [], None, {v.index: False}
         if a: passed[a.index] = False
-        with suppress(av.FFmpegError): c.seek(round((max(0, begin - _WARM_UP) + _zero(c))*1e6))
+        with suppress(av.FFmpegError):
+            if begin > _WARM_UP: c.seek(round((begin - _WARM_UP + _zero(c))*1e6))
         with suppress(av.FFmpegError):
             for i, t, seconds in _packets(c, [s for s in (v, a) if s]):
                 if i == v.index: pictures.append(t)
@@ -284,7 +286,7 @@ class _Pauses: # in a film: does the picture stand still, or was something lost?
         lost = ((pictures > a + .001) & (pictures < b - .001)).sum() > 1 # VP8 hides one at times
         return not lost and not any(x < b and y > a for x, y in holes)
 
-# %% ../../nbs/workshop/data/videos.ipynb #97e9dcb6
+# %% ../../nbs/workshop/data/videos.ipynb #47d6ce1e
 _PAUSE = .25 # seconds; a longer one is looked into
 
 def pictures_at(
