@@ -313,6 +313,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'cargan.data.prepare._borders': ('workshop/data/prepare.html#_borders', 'cargan/data/prepare.py'),
                                      'cargan.data.prepare._boxes': ('workshop/data/prepare.html#_boxes', 'cargan/data/prepare.py'),
                                      'cargan.data.prepare._cut': ('workshop/data/prepare.html#_cut', 'cargan/data/prepare.py'),
+                                     'cargan.data.prepare._each': ('workshop/data/prepare.html#_each', 'cargan/data/prepare.py'),
                                      'cargan.data.prepare._ensemble': ('workshop/data/prepare.html#_ensemble', 'cargan/data/prepare.py'),
                                      'cargan.data.prepare._finish': ('workshop/data/prepare.html#_finish', 'cargan/data/prepare.py'),
                                      'cargan.data.prepare._first': ('workshop/data/prepare.html#_first', 'cargan/data/prepare.py'),

@@ -229,7 +229,7 @@ def test_hdr(name):
 BARS = np.uint8([[235, 235, 235], [200, 40, 40], [40, 180, 60], [40, 60, 200], [128, 128, 128]])
 
 
-@pytest.mark.parametrize('matrix', [5, 1, 9]) # BT.601, BT.709, BT.2020
+@pytest.mark.parametrize('matrix', [5, 1]) # BT.601, BT.709
 @pytest.mark.parametrize('full', [False, True])
 @pytest.mark.parametrize('form', ['yuv420p', 'yuv420p10le'])
 def test_matrix_range_and_depth(tmp_path, matrix, full, form):
@@ -303,14 +303,13 @@ def test_cover_art(tmp_path):
     "A song with a cover is no film; a film with a cover first is one, and not a still"
     cover = tmp_path/'cover.jpg'
     Image.fromarray(blocks(90)).save(cover)
-    for name, source in (('song', None), ('film', film(tmp_path/'plain.mp4', 3))):
-        f = tmp_path/f'{name}.mp4'
-        with av.open(str(source or tmp_path/'plain.mp4' if source else film(tmp_path/'x.mp4')), 'r') as a, \
-                av.open(str(cover)) as j, av.open(str(f), 'w') as c:
+    plain = film(tmp_path/'plain.mp4', 3)
+    for name, kinds in (('song', ('audio',)), ('film', ('audio', 'video'))):
+        f = str(tmp_path/f'{name}.mp4')
+        with av.open(str(plain)) as a, av.open(str(cover)) as j, av.open(f, 'w') as c:
             art = c.add_stream_from_template(j.streams.video[0])
             art.disposition = av.stream.Disposition.attached_pic
-            streams = a.streams.audio + (a.streams.video if source else ())
-            twins = {s.index: c.add_stream_from_template(s) for s in streams}
+            twins = {s.index: c.add_stream_from_template(s) for s in a.streams if s.type in kinds}
             p = next(j.demux())
             p.stream = art
             c.mux(p)
@@ -425,8 +424,9 @@ def test_tables(tmp_path, encoding, mark):
     assert [s['file'] for s in skipped] == ['none.mp4 (line 4)']
 
 
-@pytest.mark.parametrize('data', [b'PK\x03\x04\0\0\0', b'\xff\xfea', b'file\0,label\n', b'\x81\x8d,\n1',
-                                  b'file,start\na,1\n', b'"' + b'x'*200_000, b'file,label\n"a\n'])
+@pytest.mark.parametrize('data', [
+    b'PK\x03\x04\0\0\0', b'\xff\xfea', b'file\0,label\n', b'\x81\x8d,\n1', b'file,start\na,1\n',
+    b'"' + b'x'*200_000, b'file,label\n"a\n'])
 def test_bad_tables_are_one_line(tmp_path, data):
     (tmp_path/'t.csv').write_bytes(data)
     with pytest.raises(CarganError) as e: cut(tmp_path/'t.csv', tmp_path/'out')

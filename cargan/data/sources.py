@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'visible', 'readable', 'from_folders', 'from_table']
 
-# %% ../../nbs/workshop/data/sources.ipynb #f8722fb7
+# %% ../../nbs/workshop/data/sources.ipynb #6330cf1e
 import codecs
 import csv
 import io
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..core import CarganError
 
-# %% ../../nbs/workshop/data/sources.ipynb #02e397d3
+# %% ../../nbs/workshop/data/sources.ipynb #dcb01680
 SUFFIXES = ('.mp4', '.mov', '.m4v', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts',
             '.m2ts', '.flv', '.f4v', '.wmv', '.asf', '.3gp', '.3g2', '.ogv', '.vob', '.mxf',
             '.qt') # taken for videos, in folders
@@ -37,7 +37,7 @@ def readable(
     "A file's name as reports show it"
     return name.replace(os.sep, '/').encode(errors='backslashreplace').decode()
 
-# %% ../../nbs/workshop/data/sources.ipynb #09ebed88
+# %% ../../nbs/workshop/data/sources.ipynb #4b6ee01a
 def _bad_label(label): # why it cannot be the name of a class, or None
     if not label.strip(): return 'the label is empty'
     odd = re.search(r'[/\\:*?"<>|\x00-\x1f\ud800-\udfff]', label)
@@ -69,7 +69,7 @@ def from_folders(
             else: parts.append((f.name, v, None, None))
     return parts, skipped
 
-# %% ../../nbs/workshop/data/sources.ipynb #e2431c49
+# %% ../../nbs/workshop/data/sources.ipynb #0f0e8655
 def _text(table): # of a file, whatever its encoding
     data = table.read_bytes()
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -93,7 +93,7 @@ def _rows(table): # (what parts the columns, [(number of the line, {column: text
                           f"it has {','.join(lines.fieldnames)}")
     return mark, rows
 
-# %% ../../nbs/workshop/data/sources.ipynb #5b3ca7ef
+# %% ../../nbs/workshop/data/sources.ipynb #ee5573c7
 def _named(folder, name): # the file of this name
     names = name, name.replace('\\', '/'), os.fsdecode(name.encode('latin-1', 'replace'))
     there = (f for n in names if os.path.isfile(f := folder/n))

@@ -6,7 +6,7 @@ memory, and what is damaged left out."""
 # %% auto #0
 __all__ = ['FITS', 'Take', 'Stretch', 'make_stretch']
 
-# %% ../../nbs/workshop/data/stretches.ipynb #d9badeac
+# %% ../../nbs/workshop/data/stretches.ipynb #8693d20c
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from .audio import SILENCE_DB, load_audio, loudness
 from .pairs import RATE, SECONDS
 from .videos import pictures_at, sound_at
 
-# %% ../../nbs/workshop/data/stretches.ipynb #0e621f8b
+# %% ../../nbs/workshop/data/stretches.ipynb #22ceb1a1
 FITS = {'crop': ImageOps.fit, 'letterbox': ImageOps.pad} # to a square: cut off sides, or add bars
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Stretch:
     def folder(self)->str: # of its split, under chunk/ and img/
         return 'train' if self.split == 'train' else 'validation'
 
-# %% ../../nbs/workshop/data/stretches.ipynb #2f7acd0b
+# %% ../../nbs/workshop/data/stretches.ipynb #3ced753d
 _MISSING = .05 # seconds of a window's sound that may be missing (a codec's delay)
 
 def _encoded(write): # what `write` writes into a file, as bytes
@@ -61,7 +61,7 @@ def _boxed(im, box):
     a, b, c, d = (round(v*side) for v, side in zip(box, im.size*2))
     return im.crop((a, b, max(c, a + 1), max(d, b + 1)))
 
-# %% ../../nbs/workshop/data/stretches.ipynb #7d524068
+# %% ../../nbs/workshop/data/stretches.ipynb #8c02fd6a
 def make_stretch(
     job:Stretch # what to cut
 )->tuple: # (rows for pairs.csv, [(source, what is wrong, ms)] of the windows left out)
@@ -80,7 +80,7 @@ def make_stretch(
         return [], [(t.source, why, ms) for t in job.takes for ms in starts]
     return rows, lost
 
-# %% ../../nbs/workshop/data/stretches.ipynb #487aabc9
+# %% ../../nbs/workshop/data/stretches.ipynb #b76eef17
 def _window(job, take, ms, im, sound, there): # a row, or what is wrong
     a, n = round((ms - job.starts[0])/1000*RATE), round(SECONDS*RATE)
     part, whole = sound[a:a + n], there[a:a + n]

@@ -114,7 +114,7 @@ def _remarks(c, kinds): # what a reader of the report should know
             odd = odd_colours(cc.color_primaries, cc.color_trc, cc.colorspace, tag)
             if odd: yield f'has colours that cannot be mapped and may be wrong: {odd}'
 
-# %% ../../nbs/workshop/data/videos.ipynb #bf05f32d
+# %% ../../nbs/workshop/data/videos.ipynb #cf11857c
 Span = namedtuple('Span', 'begin end') # seconds from the file's beginning, with picture and sound
 _BROKEN = 3600. # seconds between two packets of a clock that cannot be right
 
@@ -133,7 +133,7 @@ def _span(packets, kind): # [(begin, seconds)] of one stream
     a = np.array(sorted(packets))
     a = max(np.split(a, np.flatnonzero(np.diff(a[:, 0]) > _BROKEN) + 1), key=len)
     pause = np.diff(a[:, 0]).max(initial=0) if kind == 'video' else 0
-    end = max((a[:, 0] + a[:, 1]).max(), a[-1, 0] + pause)
+    end = max((a[:, 0] + np.minimum(a[:, 1], _BROKEN)).max(), a[-1, 0] + pause)
     return max(0., round(float(a[0, 0]), 6)), round(float(end), 6)
 
 def survey(
@@ -286,7 +286,7 @@ class _Pauses: # in a film: does the picture stand still, or was something lost?
         lost = ((pictures > a + .001) & (pictures < b - .001)).sum() > 1 # VP8 hides one at times
         return not lost and not any(x < b and y > a for x, y in holes)
 
-# %% ../../nbs/workshop/data/videos.ipynb #47d6ce1e
+# %% ../../nbs/workshop/data/videos.ipynb #70e700c4
 _PAUSE = .25 # seconds; a longer one is looked into
 
 def pictures_at(
