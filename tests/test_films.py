@@ -379,7 +379,7 @@ def test_odd_rates_and_channels(tmp_path, rate, channels):
 
 
 def test_pairs_keep_both_channels(tmp_path):
-    "What cancels is in the file; loudness is that of what load_audio hears in it"
+    "What cancels is in the file, and no silence: loudness is that of what load_audio hears"
     from cargan.data.audio import load_audio, loudness
     tone = .3*np.sin(2*np.pi*440*np.arange(3*RATE)/RATE)
     f = tmp_path/'films'/'saw'/'a.mkv'
@@ -387,7 +387,9 @@ def test_pairs_keep_both_channels(tmp_path):
     write_video(f, map(blocks, range(30)), np.stack([tone, -tone], 1), fps=10,
                 codecs=('libx264', 'pcm_s16le'))
     cut(tmp_path/'films', tmp_path/'out')
+    assert len(rows_of(tmp_path/'out')) == 5
     for row in rows_of(tmp_path/'out'):
+        assert row['silent'] == '0' and abs(float(row['loudness']) + 13.47) < .5
         wav, = (tmp_path/'out').rglob(f"{row['stem']}.wav")
         x, _ = sf.read(wav)
         assert x.shape[1] == 2 and abs(x[:, 0] + x[:, 1]).max() < .01 < .2 < abs(x).max()

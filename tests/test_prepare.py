@@ -147,7 +147,7 @@ def test_goes_on_and_does_not_start_over(films, whole, tmp_path, monkeypatch):
 
 def test_disk_full(films, whole, tmp_path, monkeypatch):
     from cargan.data import stretches
-    from cargan.core import CarganError
+    from cargan.core import CarganError, WriteError
     from cargan.data.prepare import prepare_videos
     put, left = stretches.write_whole, [100]
     def full(path, data):
@@ -155,7 +155,7 @@ def test_disk_full(films, whole, tmp_path, monkeypatch):
         if left[0] < 0:
             half = data[:len(data)//2] # as much as there was room for
             path.with_name(f'.{path.name}.1.tmp').write_bytes(half)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise WriteError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         put(path, data)
     monkeypatch.setattr(stretches, 'write_whole', full)
     settings = dict(stride=250, size=64, progress=False)

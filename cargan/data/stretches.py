@@ -15,7 +15,7 @@ import av
 import soundfile as sf
 from PIL import Image, ImageOps
 
-from ..core import CarganError, write_whole
+from ..core import CarganError, WriteError, write_whole
 from .audio import SILENCE_DB, load_audio, loudness
 from .pairs import RATE, SECONDS
 from .videos import pictures_at, sound_at
@@ -65,7 +65,7 @@ def _boxed(im, box):
 def make_stretch(
     job:Stretch # what to cut
 )->tuple: # (rows for pairs.csv, [(source, what is wrong, ms)] of the windows left out)
-    "Cut the windows of a stretch and write them"
+    "Cut the windows of a stretch and write them. Raises `WriteError` where the system refuses"
     starts, rows, lost = job.starts, [], []
     begin, seconds = starts[0]/1000, (starts[-1] - starts[0])/1000 + SECONDS
     try:
@@ -75,6 +75,7 @@ def make_stretch(
                 row = _window(job, take, ms, im, *sound)
                 if isinstance(row, str): lost.append((take.source, row, ms))
                 else: rows.append(row)
+    except WriteError: raise
     except (CarganError, av.FFmpegError, ValueError) as e:
         why = str(e).removeprefix(f'{job.video}: ')
         return [], [(t.source, why, ms) for t in job.takes for ms in starts]

@@ -82,7 +82,8 @@ _ASIDE = (Disposition.comment | Disposition.hearing_impaired | Disposition.visua
 def _open(path):
     if not Path(path).is_file(): raise CarganError(f"{path}: there is no such file")
     if not Path(path).stat().st_size: raise CarganError(f"{path}: is empty (0 bytes)")
-    try: return av.open(os.path.abspath(path), metadata_errors='ignore')
+    only_files = dict(protocol_whitelist='file') # no film leads to the network
+    try: return av.open(os.path.abspath(path), metadata_errors='ignore', options=only_files)
     except (av.FFmpegError, OSError, ValueError) as e:
         why = getattr(e, 'strerror', None) or e
         raise CarganError(f"{path}: cannot be read as a video ({why})") from e
