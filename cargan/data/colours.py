@@ -76,4 +76,5 @@ def odd_colours(
     hdr = transfer in (_PQ, _HLG)
     if tag[:2] in ('dv', 'da') and not hdr: return 'Dolby Vision without HDR10 or HLG'
     if transfer in (8, 9, 10, 17): return f'a linear or logarithmic camera format ({transfer})'
-    if matrix in (8, *range(10, 18)): return f'the colour matrix {matrix} of ITU-T H.273'
+    odd = matrix in (8, *range(10, 18))
+    return f'the colour matrix {matrix} of ITU-T H.273' if odd else None
