@@ -21,6 +21,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'cargan.core._pour': ('workshop/core/core.html#_pour', 'cargan/core.py'),
                              'cargan.core._shared': ('workshop/core/core.html#_shared', 'cargan/core.py'),
                              'cargan.core._taken': ('workshop/core/core.html#_taken', 'cargan/core.py'),
+                             'cargan.core._warn_of_namesake': ('workshop/core/core.html#_warn_of_namesake', 'cargan/core.py'),
                              'cargan.core._writing': ('workshop/core/core.html#_writing', 'cargan/core.py'),
                              'cargan.core.as_json': ('workshop/core/core.html#as_json', 'cargan/core.py'),
                              'cargan.core.building': ('workshop/core/core.html#building', 'cargan/core.py'),

@@ -22,10 +22,12 @@ import stat
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,16 @@ def _writing(path, hidden=''): # refusals of the system as one line about `path`
 
 # %% ../nbs/workshop/core/core.ipynb #056ae10a
 log = logging.getLogger('cargan')
+
+# %% ../nbs/workshop/core/core.ipynb #bebced9d
+def _warn_of_namesake(): # is the other `cargan` installed?
+    try: other = distribution('cargan').metadata['Summary'] or ''
+    except PackageNotFoundError: return
+    if 'CAR-GAN' not in other: # an early version of ours had that name, too
+        warnings.warn("another project named cargan is installed into the same folder; remove it "
+                      "(pip uninstall cargan), then install cargan-course again")
+
+_warn_of_namesake()
 
 # %% ../nbs/workshop/core/core.ipynb #df9ae02f
 _HELD:set = set()

@@ -77,6 +77,19 @@ def test_wheel_runs_elsewhere(wheel, tmp_path):
     assert out.stdout.split() == [str(tmp_path/'site'/'cargan'/'__init__.py'), 'tuba']
 
 
+def test_a_namesake_is_told(tmp_path):
+    "The other project's metadata beside ours; nothing is said of ours under its former name"
+    info = tmp_path/'cargan-0.0.3.dist-info'
+    info.mkdir()
+    for summary, told in (('Autoregressive voices', True), ('... the CAR-GAN paper ...', False)):
+        (info/'METADATA').write_text(f'Name: cargan\nVersion: 0.0.3\nSummary: {summary}\n')
+        out = subprocess.run([sys.executable, '-c', 'import cargan.core'], cwd=tmp_path,
+                             env={'PYTHONPATH': f'{tmp_path}:{ROOT}', 'PATH': ''},
+                             capture_output=True, text=True)
+        assert out.returncode == 0
+        assert ('another project named cargan' in out.stderr) == told
+
+
 # The course
 
 @pages
