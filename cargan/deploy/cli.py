@@ -144,7 +144,7 @@ def _file_of(bundle): # which may be given by its folder
 # %% ../../nbs/workshop/deploy/cli.ipynb #508070de
 @command
 def cargan_translate(
-    sound:str, # a sound file: WAV, FLAC, OGG or MP3, of any rate, channels and length
+    sound:str, # a sound file of any kind, rate and length, or a film
     label:str='', # the instrument; heard if not given
     at:float=None, # start of the half second to paint, in seconds; the loudest if not given
     bundle:str='', # a bundle, or a hub's owner/name; the shipped one if not given
