@@ -9,6 +9,7 @@ __all__ = ['SILENCE_DB', 'LMSSpec', 'LMS', 'to_mono', 'load_audio', 'cut_windows
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,24 @@ from ..core import CarganError
 from .sounds import open_sound
 
 # %% ../../nbs/workshop/data/audio.ipynb #8b490ab5
+_LIMITS = dict(size=(1, 4096), sample_rate=(1000, 200_000), n_fft=(16, 65_536), seconds=(.01, 60.),
+               f_min=(0., 1e5), f_max=(0., 1e5), db_range=(1., 1000.))
+
+def _check(spec): # raises a line that names the option
+    for name, (least, most) in _LIMITS.items():
+        value, kind = getattr(spec, name), Integral if isinstance(least, int) else Real
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not (fits and least <= value <= most):
+            what = 'an integer' if kind is Integral else 'a number'
+            raise CarganError(f"LMS option {name}: must be {what} from {least} to {most}")
+    if spec.f_min >= spec.f_max: raise CarganError("LMS option f_max: must be above f_min")
+    if max(spec.size, spec.n_fft//2 + 1) > spec.n_samples:
+        raise CarganError("LMS option seconds: the window is too short for size or n_fft")
+
 @dataclass(frozen=True)
 class LMSSpec:
-    "How a sound becomes an LMS; travels with every bundle (the paper gives no parameters)"
+    """How a sound becomes an LMS; travels with every bundle (the paper gives no parameters). Raises
+    `CarganError` on a value that an option cannot have"""
     size:int=64 # side of the square: mel bands and frames
     sample_rate:int=22050 # Hz
     seconds:float=.5 # of one window (paper, section 4.1)
@@ -33,6 +49,8 @@ class LMSSpec:
     f_min:float=30. # Hz, lower edge of the lowest mel band
     f_max:float=10000. # Hz, upper edge of the highest
     db_range:float=80. # dB below a full-scale sine that become -1
+
+    def __post_init__(self): _check(self)
 
     @property
     def n_samples(self)->int: # samples of one window
@@ -97,6 +115,7 @@ def to_mono(
         wave = wave/2**(bits - 1)
     return torch.from_numpy(wave)
 
+@np.errstate(over='ignore', invalid='ignore') # what is impossible is told by its peak
 def _mix(blocks, rate, sample_rate, channel=None): # wave, power of each channel and of it, peak
     resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype='float32')
     waves, power, mixed, peak = [np.zeros(0, np.float32)], np.zeros(1), 0., 0.

@@ -94,11 +94,13 @@ def _from_folder(root):
             for (split, label, _), ((sound,), (image,)) in found.items()]
 
 # %% ../../nbs/workshop/data/pairs.ipynb #547857b8
-def _there(base, name): # the authors' paths start at the folder that holds theirs
+def _short(text): return repr(text.strip()[:80]) # for messages
+
+def _there(base, name, where): # the authors' paths start at the folder that holds theirs
     parts = Path(name.strip()).parts
     for p in (base/Path(*parts), base/Path(*parts[1:]), base.parent/Path(*parts)):
         if os.path.isfile(p): return p
-    raise CarganError(f"{base/name.strip()}: named in the manifest, but not there")
+    raise CarganError(f"{where}: {_short(name)} is named, but not there")
 
 _UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE # how such a file begins
 
@@ -118,14 +120,14 @@ def _lines(manifest): # of each pair: where it stands, spectrogram, one-hot labe
         if not line.strip(): continue
         where, parts = f"{manifest}, line {n}", line.split('||')
         if len(parts) != 3: raise CarganError(f"{where}: not spectrogram||one-hot label||image")
-        image = _there(manifest.parent, parts[2])
-        yield where, _there(manifest.parent, parts[0]), parts[1], image
+        image = _there(manifest.parent, parts[2], where)
+        yield where, _there(manifest.parent, parts[0], where), parts[1], image
 
 def _class(hot, folders, where): # '0, 1, 0' and the manifest's folders -> the class
     try: places = [float(v) for v in hot.split(',')]
     except ValueError: places = []
     if sorted(places) != [0.]*(len(places) - 1) + [1.]:
-        raise CarganError(f"{where}: {hot.strip()!r} is no one-hot label; write one 1 among 0s")
+        raise CarganError(f"{where}: {_short(hot)} is no one-hot label; write one 1 among 0s")
     names = SUB_URMP_LABELS if len(places) == len(SUB_URMP_LABELS) else folders
     if len(places) == len(names): return names[places.index(1)]
     raise CarganError(f"{where}: the label has {len(places)} classes, the manifest's images lie in "

@@ -49,9 +49,11 @@ class SoundReader:
 # %% ../../nbs/workshop/data/sounds.ipynb #f4297359
 _BLOCK = 1 << 16 # frames that are read at a time
 
+def _opened(path): return sf.SoundFile(os.fsencode(path) if os.name == 'posix' else path)
+
 class _Sndfile(SoundReader):
     def __init__(self, path):
-        self.path, self.f = path, sf.SoundFile(os.fsencode(path) if os.name == 'posix' else path)
+        self.path, self.f = path, _opened(path)
         said, frames = self.f.extra_info, self.f.frames
         unfinished = any(words in said for words in _UNFINISHED)
         if not frames or ('Junk after the last page' in said and not unfinished):
@@ -65,7 +67,7 @@ class _Sndfile(SoundReader):
 
     def blocks(self, start=0., seconds=None):
         first = min(round(start*self.rate), self.f.frames)
-        self.f.seek(first)
+        self._go_to(first)
         left = self.f.frames - first if seconds is None else round(seconds*self.rate)
         while left > 0:
             x = self._read(min(left, _BLOCK))
@@ -74,13 +76,22 @@ class _Sndfile(SoundReader):
             yield x
             first, left = first + len(x), left - len(x)
 
+    def _go_to(self, first): # a frame, also where a format can be read from its beginning only
+        try: return self.f.seek(first)
+        except sf.SoundFileError: self.close()
+        self.f = _opened(self.path)
+        while first and (x := self._read(min(first, _BLOCK))) is not None and len(x):
+            first -= len(x)
+
     def _read(self, n):
         try: return self.f.read(n, dtype='float32', always_2d=True)
         except (sf.SoundFileError, RuntimeError): return None
 
     def _go_on(self, first, left): # in a damaged file FFmpeg gets further
-        self.promised = self.length
-        with _Ffmpeg(self.path) as other:
+        self.promised, self.end = self.length, first/self.rate
+        try: other = _Ffmpeg(self.path)
+        except (av.FFmpegError, CarganError): return
+        with other:
             yield from other.blocks(first/self.rate, left/self.rate)
             self.end, self.hole = other.end, other.hole
 
@@ -88,7 +99,7 @@ class _Sndfile(SoundReader):
         found = [0.]
         if self.f.subtype not in ('FLOAT', 'DOUBLE'): return 0.
         for first in np.linspace(0, max(0, self.f.frames - 1024), 64).astype(int):
-            self.f.seek(first)
+            self._go_to(first)
             x = self._read(1024)
             found.append(0. if x is None else float(np.abs(x).max(initial=0)))
         return max(x for x in found if x <= 2**31) # what is impossible is no scale
@@ -189,14 +200,20 @@ def _samples(self:_Ffmpeg): # (position in frames, float32 [n, C])
         now = piece.format.name, piece.layout.name, piece.sample_rate
         found = []
         if now != kind:
-            if to_float: found += to_float.resample(None)
-            kind, to_float = now, av.AudioResampler('fltp', self.layout, self.rate)
-        for f in found + to_float.resample(piece):
-            yield place, f.to_ndarray().T
-            place += f.samples
-    for f in to_float.resample(None) if to_float else ():
-        yield place, f.to_ndarray().T
-        place += f.samples
+            found += self._floats(to_float, None)
+            kind, to_float = now, av.AudioResampler('flt', self.layout, self.rate)
+        for x in found + self._floats(to_float, piece):
+            yield place, x
+            place += len(x)
+    for x in self._floats(to_float, None):
+        yield place, x
+        place += len(x)
+
+@patch
+def _floats(self:_Ffmpeg, to_float, piece): # [float32 [n, C]]; what is left over if it is None
+    try: found = to_float.resample(piece) if to_float else ()
+    except av.FFmpegError: found, self.broken = (), True # as it says it is, it cannot be
+    return [f.to_ndarray().reshape(f.samples, -1) for f in found]
 
 # %% ../../nbs/workshop/data/sounds.ipynb #0d67cea9
 _SELF_TOLD = 'mp3', 'aac', 'ac3', 'eac3', 'avi' # packets that tell their length

@@ -100,28 +100,59 @@ def read_bundle(
         with safe_open(path, 'pt') as f:
             text = (f.metadata() or {}).get('cargan')
             tensors = {k: f.get_tensor(k) for k in f.keys()} if text else {}
-    except (SafetensorError, OSError) as e:
-        raise CarganError(f"{path}: damaged, or not a bundle ({e}); fetch or write it again") from e
+    except (SafetensorError, OSError, ValueError) as e:
+        raise CarganError(f"{path}: damaged, or not a bundle ({_line(e)}); fetch or write it "
+                          "again") from e
     if text is None: raise CarganError(f"{path}: a safetensors file, but not a cargan bundle "
                                        f"(it has no cargan metadata)")
     try: config = json.loads(text)
-    except ValueError: config = None
+    except (ValueError, RecursionError): config = None
     if not isinstance(config, dict) or not isinstance(config.get('format'), int):
         raise CarganError(f"{path}: its cargan metadata cannot be read; fetch or write it again")
     if config['format'] > BUNDLE_FORMAT:
-        raise CarganError(f"{path}: written by a newer cargan (format {config['format']}, this one "
-                          f"reads up to {BUNDLE_FORMAT}); fetch the newest version of this project")
+        raise CarganError(f"{path}: written by a newer cargan (this one reads formats up to "
+                          f"{BUNDLE_FORMAT}); fetch the newest version of this project")
+    _check(path, config, tensors)
     return config, tensors
 
+def _line(e): return ' '.join(str(e).split())[:200] or type(e).__name__
+
+_LARGEST = 1e8 # of a weight; a larger one has a bit turned over
+
+def _check(path, config, tensors): # what a model cannot check
+    labels, told = config.get('labels'), config.get('metrics') or {}
+    names = isinstance(labels, list) and all(isinstance(l, str) for l in labels)
+    if not (names and 0 < len(labels) == len(set(labels)) and isinstance(told, dict)
+            and config.get('input', 'lms') in ('lms', 'jet')):
+        raise CarganError(f"{path}: its labels, metrics or input are none; fetch or write it again")
+    for name, x in tensors.items():
+        if x.is_floating_point() and not (x.abs() < _LARGEST).all():
+            raise CarganError(f"{path}: damaged, {_line(name)} holds NaN, infinity or impossible "
+                              "weights; fetch or write it again")
+
 # %% ../../nbs/workshop/models/bundle.ipynb #d24bc502
-def _networks(path, config, given): # from the caller's hand, from a recipe, or from the preset
+def _networks(config, given): # from the caller's hand, from a recipe, or from the preset
     out = {}
     for name, recipe in config.get('networks', {}).items():
         if given.get(name) is None and 'own' in recipe:
-            raise CarganError(f"{path}: its network {name} is its owner's ({recipe['own']}); hand "
+            raise CarganError(f"its network {name} is its owner's ({recipe['own']}); hand "
                               f"it in: from_pretrained(path, {name}={recipe['own']}(...))")
         out[name] = given.get(name) or build_network(recipe)
     return {**given, **out}
+
+def _model(cls, config, networks):
+    return cls(preset_from(config['preset']), config['labels'], LMSSpec(**config['spec']),
+               **networks)
+
+def _check_sizes(cls, config, tensors, given): # before memory is taken for what does not fit
+    given = {k: v for k, v in given.items() if v is not None}
+    with torch.device('meta'):
+        known = {k: v for k, v in _networks(config, given).items() if k not in given}
+        for name, x in _model(cls, config, known).state_dict().items():
+            if name.partition('.')[0] in given: continue
+            found = list(tensors[name].shape) if name in tensors else 'not there'
+            if found != list(x.shape):
+                raise ValueError(f"{name}: {list(x.shape)} is needed, it is {found}")
 
 def load_bundle(
     cls:type, # `CARGAN`
@@ -133,13 +164,14 @@ def load_bundle(
     config, tensors = read_bundle(path)
     try:
         with torch.random.fork_rng(devices=[]): # the weights drawn here are not kept
-            model = cls(preset_from(config['preset']), config['labels'], LMSSpec(**config['spec']),
-                        **_networks(path, config, networks))
+            _check_sizes(cls, config, tensors, networks)
+            model = _model(cls, config, _networks(config, networks))
         model.load_state_dict({k: v.float() if v.is_floating_point() else v
                                for k, v in tensors.items()})
-    except (TypeError, KeyError, RuntimeError, AttributeError) as e:
+    except CarganError as e: raise CarganError(f"{path}: {_line(e)}") from e
+    except Exception as e: # of networks that are made as a file says
         raise CarganError(f"{path}: its weights and its configuration do not fit together "
-                          f"({str(e).splitlines()[0]})") from e
+                          f"({_line(e)})") from e
     model.metrics, model.input = config.get('metrics') or {}, config.get('input', 'lms')
     return fold(model.to(device).eval())
 

@@ -7,6 +7,7 @@ __all__ = ['CHOICES', 'LEAST', 'MOST', 'ABOVE', 'GROUPS', 'GROUP_OF', 'presets',
            'Preset', 'get_preset', 'preset_from', 'read_options']
 
 # %% ../../nbs/workshop/models/preset.ipynb #cbbc24e8
+import reprlib
 import sys
 import types
 from collections.abc import Iterable
@@ -103,9 +104,16 @@ def _fits(value, kind):
         if of[-1] is ...: return tuple(_fits(v, of[0]) for v in value)
         if len(of) != len(value): raise TypeError
         return tuple(_fits(v, k) for v, k in zip(value, of))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool): return float(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < _HUGE else float('inf')
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)): raise TypeError
     return value
+
+_HUGE = 10**12 # no option is
+
+def _brief(value): # for messages
+    huge = isinstance(value, int) and abs(value) >= _HUGE # Python does not print every number
+    return 'a huge number' if huge else reprlib.repr(value)
 
 def _says(kind): # a type in words
     if isinstance(kind, type) and not get_args(kind): return kind.__name__
@@ -113,7 +121,7 @@ def _says(kind): # a type in words
 
 def _check(name, value, kind):
     "The value of an option, or a `CarganError` that names it"
-    def bad(why): return CarganError(f"preset option {name} = {value!r}: {why}")
+    def bad(why): return CarganError(f"preset option {name} = {_brief(value)}: {why}")
     try: value = _fits(value, kind)
     except TypeError: raise bad(f"it must be {_says(kind)}") from None
     if name in CHOICES and value not in CHOICES[name]:
@@ -121,6 +129,7 @@ def _check(name, value, kind):
     for v in value if isinstance(value, tuple) else (value,):
         if v is None or isinstance(v, (str, bool)): continue
         if v != v: raise bad("it is not a number")
+        if abs(v) >= _HUGE: raise bad("it is too large")
         if v < LEAST.get(name, v): raise bad(f"it must be at least {LEAST[name]}")
         if v > MOST.get(name, v): raise bad(f"it must be at most {MOST[name]}")
         if name in ABOVE and v <= ABOVE[name]: raise bad(f"it must be above {ABOVE[name]}")
@@ -179,7 +188,8 @@ def _changed(preset, changes):
         if odd: raise CarganError(_unknown(f'{group}.{odd[0]}'))
     return replace(preset, **{g: replace(getattr(preset, g), **o) for g, o in by_group.items()})
 
-def _unknown(name): return f"a preset has no option {name}: see the page models/preset"
+def _unknown(name):
+    return f"a preset has no option {' '.join(name.split())[:80]}: see the page models/preset"
 
 presets:dict[str, Preset] = dict(
     paper=Preset(),
@@ -199,10 +209,11 @@ presets:dict[str, Preset] = dict(
 # %% ../../nbs/workshop/models/preset.ipynb #2bc63c04
 def _from_toml(path):
     try: told = tomllib.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e:
-        raise CarganError(f"{path}: cannot be read as a preset ({e}); give a TOML file") from e
+    except (OSError, ValueError, RecursionError) as e:
+        why = ' '.join(str(e).split())[:200]
+        raise CarganError(f"{path}: cannot be read as a preset ({why}); give a TOML file") from e
     base = told.pop('base', 'paper')
-    if not isinstance(base, str): raise CarganError(f"{path}: base = {base!r} is not a name")
+    if not isinstance(base, str): raise CarganError(f"{path}: base = {_brief(base)} is not a name")
     try: return _changed(get_preset(base), told)
     except CarganError as e: raise CarganError(f"{path}: {e}") from e
 
@@ -214,7 +225,7 @@ def get_preset(
     if isinstance(preset, Preset): return _changed(preset, changes)
     if str(preset) in presets: return _changed(presets[str(preset)], changes)
     if str(preset).endswith('.toml'): return _changed(_from_toml(Path(preset)), changes)
-    raise CarganError(f"there is no preset {preset!r}: choose one of {', '.join(presets)}, "
+    raise CarganError(f"there is no preset {_brief(preset)}: choose one of {', '.join(presets)}, "
                       f"or give a .toml file")
 
 def preset_from(

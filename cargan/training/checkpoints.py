@@ -9,7 +9,6 @@ __all__ = ['RunError', 'write_state', 'read_state', 'latest_state', 'get_randomn
 # %% ../../nbs/workshop/training/checkpoints.ipynb #123fce60
 import hashlib
 import io
-import pickle
 import random
 import signal
 import threading
@@ -75,9 +74,11 @@ def read_state(
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest()[:16] != path.stem[-16:]:
             raise ValueError("its bytes do not fit its name")
-        return torch.load(io.BytesIO(data), weights_only=True)
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as e:
-        raise RunError(f"{path}: damaged ({e})") from e
+        state = torch.load(io.BytesIO(data), weights_only=True)
+        if not isinstance(state, dict): raise ValueError(f"it holds a {type(state).__name__}")
+    except Exception as e: # the unpickler raises what comes up
+        raise RunError(f"{path}: damaged ({' '.join(str(e).split())[:200]})") from e
+    return state
 
 # %% ../../nbs/workshop/training/checkpoints.ipynb #4add2002
 def latest_state(
