@@ -16,7 +16,7 @@ import torch
 from fuzz_kinds import KINDS, Kind
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_sounds import clips
+from test_sounds import CASES, clips
 
 from cargan.core import CarganError
 from cargan.data.audio import LMSSpec, load_audio
@@ -26,7 +26,7 @@ from cargan.models.preset import get_preset
 from cargan.training.checkpoints import RunError, read_state, write_state
 
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='the watch reads /proc')
-FEW = dict(sound=300, picture=300, film=50, manifest=200, table=50, bundle=50, checkpoint=200,
+FEW = dict(sound=300, picture=300, film=50, manifest=200, table=50, bundle=40, checkpoint=200,
            preset=200)
 
 
@@ -92,6 +92,17 @@ def test_more_than_eight_channels(tmp_path):
         c.mux(stream.encode(piece))
         c.mux(stream.encode(None))
     assert torch.allclose(load_audio(tmp_path/'a.mov'), load_audio(clips['violin']), atol=1e-4)
+
+
+def test_a_stream_that_begins_in_the_middle():
+    "PyAV knows the streams of the beginning only, and raises an IndexError at another one"
+    assert len(load_audio(CASES/'new_stream.ts')) == pytest.approx(.5*22050, rel=.1)
+
+
+def test_a_header_that_promises_years():
+    "libsndfile decodes silence as long as a GSM file's header says"
+    with pytest.raises(CarganError, match='endless_gsm.w64: cannot be read as a sound'):
+        load_audio(CASES/'endless_gsm.w64')
 
 
 def test_opposite_infinities(tmp_path, recwarn):

@@ -59,6 +59,9 @@ class _Sndfile(SoundReader):
         if not frames or ('Junk after the last page' in said and not unfinished):
             self.close()
             raise sf.SoundFileError('there is more in it than libsndfile reads')
+        if not self.f.seekable() and frames > 8*os.path.getsize(path): # no such format is as dense
+            self.close()
+            raise sf.SoundFileError('there is less in it than its header says')
         self.rate = self.f.samplerate
         self.length, self.promised = frames/self.rate, _promised(self.f)/self.rate
         if self.promised or unfinished: self.end = self.length
@@ -172,6 +175,9 @@ def _packets(self:_Ffmpeg):
     packets = self.c.demux(self.stream) if self.stream else iter(())
     while True:
         try: p = next(packets, None)
+        except IndexError: # of a stream that begins in the middle, which PyAV does not know
+            packets = self.c.demux(self.stream)
+            continue
         except av.FFmpegError: p, self.broken = None, True
         if p is None: return
         if p.size: self.last = p
