@@ -112,7 +112,7 @@ def _begin(hidden, settings, jobs): # the folders, and what the run was asked fo
 
 def _nothing(root, skipped, what='nothing in it can be used'): # an error's text
     why = '; '.join(f"{s['file']}: {s['why']}" for s in skipped[:3]) or 'there is nothing in it'
-    return f"{root}: {what}; {why}"
+    return f"{root}: {what}; {' '.join(why.split())[:500]}" # names may be long, and break lines
 
 # %% ../../nbs/workshop/data/prepare.ipynb #75847ba3
 def _finish(hidden, settings, jobs, skipped, notes): # writes pairs.csv and report.json

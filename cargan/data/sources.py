@@ -89,8 +89,8 @@ def _rows(table): # (what parts the columns, [(number of the line, {column: text
         why = f'cannot be read as a table ({e}); save it as CSV in UTF-8'
         raise CarganError(f"{table}: {why}") from e
     if rows and not {'file', 'label'} <= set(lines.fieldnames):
-        raise CarganError(f"{table}: needs the columns file,start,end,label; "
-                          f"it has {','.join(lines.fieldnames)}")
+        has = ' '.join(','.join(lines.fieldnames).split())[:200]
+        raise CarganError(f"{table}: needs the columns file,start,end,label; it has {has}")
     return mark, rows
 
 # %% ../../nbs/workshop/data/sources.ipynb #ee5573c7

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.stream import Disposition
 from PIL import Image
 
 from ..core import CarganError
 from .colours import odd_colours, screen_image
 from .pairs import RATE
+from .sounds import best_track, demuxed, tracks
 
 # %% ../../nbs/workshop/data/videos.ipynb #daf1ae7c
 _CODECS = {'.webm': ('libvpx', 'libopus'), '.avi': ('mpeg4', 'pcm_s16le')} # else h264 and AAC
@@ -75,10 +75,6 @@ def _encode_sound(a, wave, rate, start):
     yield a.encode(None)
 
 # %% ../../nbs/workshop/data/videos.ipynb #92e41e00
-_COVER = Disposition.attached_pic | Disposition.timed_thumbnails
-_ASIDE = (Disposition.comment | Disposition.hearing_impaired | Disposition.visual_impaired
-          | Disposition.descriptions)
-
 def _open(path):
     if not Path(path).is_file(): raise CarganError(f"{path}: there is no such file")
     if not Path(path).stat().st_size: raise CarganError(f"{path}: is empty (0 bytes)")
@@ -88,25 +84,15 @@ def _open(path):
         why = getattr(e, 'strerror', None) or e
         raise CarganError(f"{path}: cannot be read as a video ({why})") from e
 
-def _tracks(c, kind): # those that can be decoded, without covers
-    return [s for s in getattr(c.streams, kind) if s.codec_context and not s.disposition & _COVER]
-
-def _worth(s): # the greatest is taken
-    cc = s.codec_context
-    size = cc.width*cc.height if s.type == 'video' else cc.channels
-    return not s.disposition & _ASIDE, bool(s.disposition & Disposition.default), size
-
-def _stream(c, kind): return max(_tracks(c, kind), key=_worth, default=None)
-
 # %% ../../nbs/workshop/data/videos.ipynb #1b9d77dc
 def _lacks(c, kind): # what to say where there is no track of a kind
     what, there = ('sound' if kind == 'audio' else 'picture'), getattr(c.streams, kind)
-    if any(s.disposition & _COVER for s in there): return f'has no {what}, only a cover'
+    if any(s.codec_context for s in there): return f'has no {what}, only a cover'
     return f"has no {what}{' that can be decoded' if there else ''}"
 
 def _remarks(c, kinds): # what a reader of the report should know
     for kind in kinds:
-        s, n = _stream(c, kind), len(_tracks(c, kind))
+        s, n = best_track(c, kind), len(tracks(c, kind))
         what = ', '.join(filter(None, (s.codec_context.name, s.language, s.metadata.get('title'))))
         word = 'sound' if kind == 'audio' else 'picture'
         if n > 1: yield f'has {n} {word} tracks; stream {s.index} is used ({what})'
@@ -123,7 +109,7 @@ def _zero(c): return (c.start_time or 0)/1e6
 
 def _packets(c, streams): # (stream's number, begin, seconds) of all packets that have a time
     zero, unit = _zero(c), {s.index: float(s.time_base) for s in streams}
-    for p in c.demux(streams):
+    for p in demuxed(c, streams):
         at = p.pts if p.pts is not None else p.dts
         if at is None or p.is_discard or not p.size: continue
         u = unit[p.stream_index]
@@ -144,7 +130,7 @@ def survey(
     """When there are picture and sound, by the packets that are there; and what was chosen of
     several tracks, or cannot be mapped. Raises `CarganError` on a bad file, or if one is missing"""
     with _open(path) as c:
-        streams = [_stream(c, k) for k in kinds]
+        streams = [best_track(c, k) for k in kinds]
         for k, s in zip(kinds, streams):
             if s is None: raise CarganError(f"{path}: {_lacks(c, k)}")
         found = {s.index: [] for s in streams}
@@ -178,10 +164,10 @@ def _decoded(path, kind, start, end, damage):
 # %% ../../nbs/workshop/data/videos.ipynb #5b4e5e16
 def _decode(path, kind, seek, damage): # the same, from `seek` seconds or the beginning to the end
     with _open(path) as c:
-        s, zero, t = _stream(c, kind), _zero(c), None
+        s, zero, t = best_track(c, kind), _zero(c), None
         try:
             if seek is not None: c.seek(round((seek + zero)*1e6))
-            for packet in c.demux(s):
+            for packet in demuxed(c, s):
                 try: frames = packet.decode()
                 except av.FFmpegError:
                     at = packet.pts
@@ -264,7 +250,7 @@ def _look(s): # (a pixel's width by its height, primaries, transfer function)
 # %% ../../nbs/workshop/data/videos.ipynb #0ec46d9d
 def _evidence(path, begin, end): # (times of the pictures' packets, [(from, to)] without sound)
     with _open(path) as c:
-        v, a = _stream(c, 'video'), _stream(c, 'audio')
+        v, a = best_track(c, 'video'), best_track(c, 'audio')
         pictures, holes, heard, passed = [], [], None, {v.index: False}
         if a: passed[a.index] = False
         with suppress(av.FFmpegError):
@@ -298,7 +284,7 @@ def pictures_at(
     last one stays. Raises `CarganError` if the file cannot be read"""
     times = list(times)
     if not times: return
-    with _open(path) as c: look = _look(_stream(c, 'video'))
+    with _open(path) as c: look = _look(best_track(c, 'video'))
     pauses, damage = _Pauses(path, times[0], times[-1]), []
     shown, at, dirty, k = None, None, False, 0
     def sure(t, until): # is `shown` what is seen at t?
