@@ -52,16 +52,18 @@ def _folders(three): # {split: its folder}
     return dict(zip(_SPLITS if three else ('train', 'test'), ('train', 'validation', 'test')))
 
 # %% ../../nbs/workshop/data/formats.ipynb #5f0c7a11
-def _look(files): # (sounds, pictures) of a name -> (loudness, length in ms, [(file, why)])
+def _look(files): # (sounds, pictures) of a name -> (loudness, ms, [(file, why)], [warning])
     db, ms, bad = None, round(1000*SECONDS), []
-    for f in [*files[0], *files[1]]:
-        try:
-            if f in files[1] or is_jet(f): open_picture(f)
-            else:
-                wave = load_audio(f, 22050)
-                db, ms = loudness(wave).item(), round(len(wave)/22.05)
-        except CarganError as e: bad.append((str(f), str(e).removeprefix(f'{f}: ')))
-    return db, ms, bad
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        for f in [*files[0], *files[1]]:
+            try:
+                if f in files[1] or is_jet(f): open_picture(f)
+                else:
+                    wave = load_audio(f, 22050)
+                    db, ms = loudness(wave).item(), round(len(wave)/22.05)
+            except CarganError as e: bad.append((str(f), str(e).removeprefix(f'{f}: ')))
+    return db, ms, bad, [str(w.message) for w in said]
 
 def _look_many(group): return [_look(g) for g in group]
 
@@ -82,19 +84,22 @@ def report(
     if not found:
         raise CarganError(f"{root}: holds no pairs; it needs "
                           "chunk/train/<class>/*.wav and img/train/<class>/*.jpg")
-    splits, skipped, clips = _splits({k[0] for k in found}), [], []
+    splits, skipped, clips, told = _splits({k[0] for k in found}), [], [], []
     classes = {label: dict.fromkeys((*splits, 'recordings', 'silent'), 0)
                for label in sorted({k[1] for k in found})}
     looks = _looks(list(found.values()), workers, progress)
-    for ((split, label, stem), files), (db, ms, bad) in zip(found.items(), looks):
+    for ((split, label, stem), files), (db, ms, bad, said) in zip(found.items(), looks):
         rec, _, start = stem.rpartition('_')
         bad = [*bad, *_odd(files, rec and start.isdecimal())]
         skipped += [dict(file=f, why=why) for f, why in bad]
         if bad: continue
+        told += said
         clips.append((label, rec, split, int(start), ms))
         classes[label][split] += 1
         classes[label]['silent'] += db is not None and db < SILENCE_DB
-    return _overlaps(Report(root=str(root), classes=classes, pairs=len(clips)), clips, skipped)
+    r = _overlaps(Report(root=str(root), classes=classes, pairs=len(clips)), clips, skipped)
+    r['warnings'] += told
+    return r
 
 def _odd(files, named): # [(file, why)] of a pair that lacks something, or has too much of it
     sounds, images = files
