@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from docs import join_promise
 from readme import readme
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,7 @@ DISTRIBUTION = re.search('^name = "(.*)"', (ROOT/'pyproject.toml').read_text(), 
 pages = pytest.mark.parametrize('path', PAGES, ids=lambda p: p.relative_to(ROOT/'nbs').stem)
 
 
-def notebook(path): return json.loads(path.read_text(encoding='utf-8'))
+def notebook(path): return json.loads(Path(path).read_text(encoding='utf-8'))
 def source(cell): return ''.join(cell['source'])
 def texts(path, kind): return [source(c) for c in notebook(path)['cells'] if c['cell_type'] == kind]
 def has_flag(text, *flags): return re.search(rf"^#\|\s*({'|'.join(flags)})\b", text, re.M)
@@ -102,6 +103,15 @@ def test_page_begins(path):
     if re.search('^#+ (Check yourself|Exercises)', text, re.M): assert '<details>' in text
     if re.search('^#+ Exercises', text, re.M):
         assert any('Solution' in c and not has_flag(c, 'eval: false') for c in code)
+
+
+def test_the_site_has_the_whole_promise(tmp_path):
+    "nbdev takes one line; the page data/sounds has two"
+    page = shutil.copy(ROOT/'nbs'/'workshop'/'data'/'sounds.ipynb', tmp_path)
+    before, _ = texts(page, 'markdown')[0], join_promise(page)
+    title, promise = texts(page, 'markdown')[0].split('\n\n> ')
+    assert before.count('\n> ') == 2 and '\n' not in promise
+    assert promise.split() == before.replace('\n> ', ' ').split()[len(title.split()):]
 
 
 @pages

@@ -43,6 +43,14 @@ def execute(path):
     nbformat.write(nb, path)
 
 
+def join_promise(path):
+    "nbdev takes the first line of what stands below a title; here it may have two"
+    nb = nbformat.read(path, as_version=4)
+    title, _, promise = nb.cells[0].source.partition('\n\n> ')
+    nb.cells[0].source = title + '\n\n> ' + promise.replace('\n> ', ' ')
+    nbformat.write(nb, path)
+
+
 def shrink(path, width=640, colours=128):
     "Make the pictures in a notebook's outputs small enough to be committed"
     nb = nbformat.read(path, as_version=4)
@@ -120,7 +128,9 @@ def build(pages=()):
     wanted = {(RUN/p).with_suffix('.ipynb') for p in pages} | {RUN/'index.ipynb'}
     for p in found if pages else ():
         if p not in wanted: p.unlink()
-    run_pages([p for p in found if p.exists()], RUN)
+    found = [p for p in found if p.exists()]
+    run_pages(found, RUN)
+    for p in found: join_promise(p)
     proc_nbs(path=str(RUN), n_workers=2, force=True)
     shutil.copy(ROOT/'_quarto.yml', PROC/'_quarto.yml')
     shutil.rmtree(RUN)
