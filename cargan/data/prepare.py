@@ -8,7 +8,6 @@ __all__ = ['URMP_CODES', 'choose_test', 'prepare_videos', 'prepare_urmp']
 
 # %% ../../nbs/workshop/data/prepare.ipynb #f0471cce
 import csv
-import gc
 import json
 import os
 import shutil
@@ -81,10 +80,6 @@ def _tried(job): # the work of a worker; an error of the disk is raised, one of 
     rows, lost = make_stretch(job)
     write_whole(job.out.parent/'done'/f'{job.n}.json', json.dumps([rows, lost]).encode())
 
-def _each(f, jobs, workers, progress=False): # in as many processes
-    gc.collect() # a worker that frees a decoder it was born with would wait for that one's threads
-    return in_parallel(f, jobs, workers, progress)
-
 # %% ../../nbs/workshop/data/prepare.ipynb #844df9d1
 def _work(out, settings, jobs, skipped, notes, workers, progress): # all stretches, then the report
     hidden = _hidden(out)
@@ -92,7 +87,7 @@ def _work(out, settings, jobs, skipped, notes, workers, progress): # all stretch
     try:
         _begin(hidden, settings, jobs)
         left = [j for j in jobs if not (hidden/'done'/f'{j.n}.json').exists()]
-        for _ in _each(_tried, left, workers, progress): pass
+        for _ in in_parallel(_tried, left, workers, progress): pass
         r = _finish(hidden, settings, jobs, skipped, notes)
         if out.exists(): out.rmdir()
         os.replace(hidden/'data', out)
@@ -170,7 +165,7 @@ def _survey(path): # (span, remarks) or what is wrong
 
 def _usable(parts, name_of, skipped, workers): # ({(label, file): [(begin, end) in ms]}, warnings)
     files, use = sorted({f for _, f, *_ in parts}), defaultdict(list)
-    seen = {files[i]: found for i, found in _each(_survey, files, workers)}
+    seen = {files[i]: found for i, found in in_parallel(_survey, files, workers)}
     for f, why in seen.items():
         if isinstance(why, str): skipped.append(dict(file=name_of(f), why=why))
     for label, f, start, end in parts:

@@ -27,7 +27,7 @@ from ..core import CarganError
 from ..data.audio import LMS, SILENCE_DB, cut_windows, load_audio, loudness, to_mono
 from ..data.pairs import is_jet, undo_jet
 from ..data.pictures import drawable, open_picture
-from ..data.sounds import from_array
+from ..data.sounds import from_array, is_rate
 from ..models.cascade import CARGAN, Stages
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #e821b42c
@@ -208,7 +208,7 @@ def _samples(self:Translator, sound, sample_rate, at): # (mono, the window at `a
 @patch
 def _array(self:Translator, samples, rate): # mono samples at the model's rate
     if rate is None: raise CarganError("an array of samples needs its sample_rate, in Hz")
-    if not isinstance(rate, (int, float, np.number)) or not 2000 <= rate <= 10_000_000:
+    if not is_rate(rate):
         raise CarganError(f"sample_rate={rate!r}: is no number of samples a second; give 44100 or "
                           "whatever the array was made with")
     x = from_array(samples)
