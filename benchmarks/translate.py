@@ -1,7 +1,7 @@
 """How long does one translation take, and what does the import cost? One clip, warm, with a bundle.
 
-Prints milliseconds for the whole call (file to picture) and for the model alone, and the seconds of
-the import beside those of fastai's own in the same run.
+Prints milliseconds for the whole call (file to picture), for the ear (a second of sound) and for
+the generators alone, and the seconds of the import beside those of fastai's own in the same run.
 """
 import argparse
 import json
@@ -37,14 +37,18 @@ def measure(bundle):
                                           'cargan.deploy.translate')
     import torch
     from cargan.deploy.translate import Translator, shipped_clips
+    from cargan.models.ear import log_probabilities
     translator = Translator.from_pretrained(bundle)
     clip = next(iter(shipped_clips().values()))
     t = translator(clip)
     wave, label = t.wave[None], torch.tensor([translator.labels.index(t.label)])
     whole = milliseconds(lambda: translator(clip))
+    ten = torch.randn(20, wave.shape[1])*.1 # seconds of sound
+    ear = milliseconds(lambda: log_probabilities(translator.model, ten))/10
     model = milliseconds(lambda: translator.paint(wave, label))
     return dict(size=translator.model.spec.size, threads=torch.get_num_threads(),
-                milliseconds=round(whole, 1), milliseconds_model=round(model, 1),
+                milliseconds=round(whole, 1), milliseconds_ear=round(ear, 1),
+                milliseconds_model=round(model, 1),
                 import_seconds=round(ours, 2), import_seconds_fastai=round(fastai, 2),
                 import_ratio=round(ours/fastai, 2), import_seconds_fastai_basics=round(basics, 2),
                 import_ratio_basics=round(ours/basics, 2))

@@ -10,6 +10,7 @@ from .core import CarganError # noqa: F401
 from .data.audio import * # noqa: F403
 from .data.loaders import * # noqa: F403
 from .data.pairs import * # noqa: F403
+from .deploy.listen import * # noqa: F403
 from .deploy.translate import * # noqa: F403
 from .evaluation.baselines import * # noqa: F403
 from .evaluation.distances import * # noqa: F403
@@ -19,11 +20,13 @@ from .models.bundle import * # noqa: F403
 from .models.cascade import * # noqa: F403
 from .models.classifier import * # noqa: F403
 from .models.discriminator import * # noqa: F403
+from .models.ear import * # noqa: F403
 from .models.frozen import * # noqa: F403
 from .models.generator import * # noqa: F403
 from .models.preset import * # noqa: F403
 from .training.callbacks import * # noqa: F403
 from .training.gan import * # noqa: F403
+from .training.hearing import * # noqa: F403
 from .training.learner import * # noqa: F403
 from .training.losses import * # noqa: F403
 from .training.train import * # noqa: F403

@@ -1,11 +1,13 @@
-"""Fetch the sound banks that the shipped bundle is trained on, then name them in CARGAN_SOUNDFONTS.
+"""Fetch the sounds that the shipped bundle is trained on, then name them in CARGAN_SOUNDFONTS.
 
-    python tools/banks.py FOLDER
+    python tools/banks.py FOLDER [--banks-only]
 
-One bank from pip alone (pretty_midi's) is enough to run the course. What is fetched (700 MB) comes
-as packages, through pip, npm and apt-get, so through whatever mirror they are set to. It is checked
-against a checksum, and stays where it is put: no bank is part of this project. What is there
-already is not fetched again.
+One bank from pip alone (pretty_midi's) is enough to run the course. The banks (700 MB) and the
+sounds of nobody's instrument (30 MB) come as packages, through pip, npm and apt-get, so through
+whatever mirror they are set to, and are checked against a checksum. The recorded notes and phrases
+(600 MB) come from public repositories, by commit, through git (its setting url.<base>.insteadOf
+names a mirror). All stays where it is put: none of it is part of this project. What is there
+already is not fetched again. The pictures need the banks, the ear all of it.
 """
 import argparse
 import hashlib
@@ -85,6 +87,40 @@ RECORDED = {
                '9e6cd2495e894adbed3b55061871711bc888cdf44209ee6164b70adfa0b7764c'),
 }
 
+# Sounds of nobody's instrument: FOLDER/other/<package>
+OTHER = (
+    Package('apt', 'asterisk-core-sounds-en-wav', '1.6.1-1', # speech
+            '2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d'),
+    Package('apt', 'hydrogen-drumkits', '2017.09.19~dfsg-1', # drums
+            '6ea3c6df9a67762e2362f946c695e619859126b19fbccf32a2e8f07dfd03b2f4'),
+    Package('apt', 'lmms-common', '1.2.2+dfsg1-6', # drums, basses, effects
+            '7d9aa55dd05f11edc57104203ee1c350e3e41f8936ab3741da2bb1158fd46c37'),
+)
+
+
+class Repository(NamedTuple):
+    "A public repository, and what of it is wanted"
+    name:str # FOLDER/public/<name>
+    source:str
+    commit:str
+    licence:str
+    patterns:tuple # of git's sparse checkout
+
+
+PUBLIC = (
+    Repository('philharmonia-samples', 'https://github.com/skratchdot/philharmonia-samples',
+               '717b7de2bcae05e44aa8a3dde143c8d093b8f6c8',
+               "the orchestra's: free to use, not to be passed on as samples", ('/audio/',)),
+    Repository('webaudiofontdata', 'https://github.com/surikov/webaudiofontdata',
+               '23ca907d4370a04fd89ca483a92915e4d6159ab9',
+               'MIT; of the banks it names, their owners',
+               tuple(f'/sound/*_{b}_sf2*.js' for b in
+                     ('JCLive', 'Chaos', 'Aspirin', 'SBLive', 'SoundBlasterOld'))),
+    Repository('neuroment2', 'https://github.com/koerthawkins/neuroment2',
+               '3ba5f8249ecafb20704f8256617273f1e67723f0',
+               'CC-BY 4.0 (Medley-solos-DB)', ('/data/medley-solos-db-small/',)),
+)
+
 
 def command(package):
     "What fetches the package into the folder it is run in"
@@ -148,20 +184,66 @@ def fetch_notes(label, folder):
         notes.rename(folder/label)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', type=Path)
-    folder = parser.parse_args().folder
+def fetch_sounds(package, folder):
+    "The sound files of a package, into a folder that is whole or not there"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
+        kinds = '.wav', '.flac', '.ogg'
+        found = members(fetch(package), lambda n: n.endswith(kinds))
+        for i, (name, data) in enumerate(found): (Path(tmp)/f'{i:04}_{name}').write_bytes(data)
+        Path(tmp).rename(folder)
+        Path(tmp).mkdir()
+
+
+def fetch_repository(repository, folder):
+    "The wanted files of one commit. Raises `CarganError` if they cannot be had"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not shutil.which('git'): raise CarganError(f"{repository.source}: needs git")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
+        def git(*args):
+            done = subprocess.run(['git', '-C', tmp, *args], capture_output=True, text=True)
+            if done.returncode:
+                why = (done.stderr.strip() or 'git failed').splitlines()[-1]
+                raise CarganError(f"{repository.source}: could not be fetched ({why}); try again, "
+                                  f"or put a checkout of it into {folder} by hand")
+        git('init', '-q')
+        git('remote', 'add', 'origin', repository.source)
+        git('sparse-checkout', 'set', '--no-cone', *repository.patterns)
+        git('fetch', '-q', '--depth', '1', '--filter=blob:none', 'origin', repository.commit)
+        git('checkout', '-q', repository.commit)
+        Path(tmp).rename(folder)
+        Path(tmp).mkdir()
+
+
+def fetch_all(folder, banks_only=False):
+    "Fetch what is not there yet, and say what it is and whose"
+    def said(what, licence): print(f'{what:40} {licence}', flush=True)
     for bank in BANKS:
         if not (folder/bank.file).exists():
             (_, data), = members(fetch(bank.package), lambda n: Path(n).name == bank.file)
             write_whole(folder/bank.file, data)
-        print(f'{bank.file:28} {bank.family:12} {bank.licence}', flush=True)
+        said(f'{bank.file} ({bank.family})', bank.licence)
     for label in RECORDED:
         if not (folder/'recorded'/label).is_dir(): fetch_notes(label, folder/'recorded')
-        print(f"{'recorded/' + label:28} {'recorded':12} CC-BY 3.0", flush=True)
-    print(f'now say: export CARGAN_SOUNDFONTS={folder}')
+        said(f'recorded/{label}', 'CC-BY 3.0')
+    for package in () if banks_only else OTHER:
+        place = folder/'other'/package.name
+        if not place.is_dir(): fetch_sounds(package, place)
+        said(f'other/{package.name}', "as Debian's package says")
+    for repository in () if banks_only else PUBLIC:
+        place = folder/'public'/repository.name
+        if not place.is_dir(): fetch_repository(repository, place)
+        said(f'public/{repository.name}', repository.licence)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--banks-only', action='store_true', help='all that the pictures need')
+    args = parser.parse_args()
+    fetch_all(args.folder, args.banks_only)
+    print(f'now say: export CARGAN_SOUNDFONTS={args.folder}')
 
 
 if __name__ == '__main__':

@@ -60,14 +60,18 @@ def lmms():
     return {f'{SAMPLES[Path(n).stem]}-lmms.ogg': body for n, body in members(fetch(LMMS), wanted)}
 
 
+def fetch_all(folder):
+    "Write the clips into a folder"
+    clips = gcompris() | lmms()
+    for name, body in sorted(clips.items()): write_whole(folder/name, body)
+    print(f'{len(clips)} clips in {folder}')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
-    folder = parser.parse_args().folder
-    clips = gcompris() | lmms()
-    for name, body in sorted(clips.items()): write_whole(folder/name, body)
-    print(f'{len(clips)} clips in {folder}')
+    fetch_all(parser.parse_args().folder)
 
 
 if __name__ == '__main__':

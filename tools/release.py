@@ -1,22 +1,32 @@
-"""Rebuild the shipped bundle from nothing: data, classifiers, GAN, evaluation, clips, model card.
+"""Rebuild the shipped bundles from nothing: sounds, ear, made data, classifiers, GAN, figures,
+clips, model card.
 
-One command (`make release`), one seed. Banks in CARGAN_SOUNDFONTS (`tools/banks.py` fetches them)
-are used beside the one that comes with pretty_midi.
+    python tools/release.py --work WORK [--only small medium] [--plan]
+
+One command (`make release`), one seed. Each step is kept in WORK, and a release that was stopped
+goes on with it. The steps, what is done of them, and their times on two cores are printed first;
+--plan prints them and stops. Banks and recordings are fetched and checked by `tools/banks.py`.
 """
 import argparse
 import csv
 import json
+import os
 import platform
 import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import banks
+import ear
+import ear_sounds
 import numpy as np
+import recordings
 import soundfile as sf
 
 from cargan import __version__
 from cargan.core import write_whole
-from cargan.data.audio import SILENCE_DB, cut_windows, load_audio, loudness
+from cargan.data.audio import load_audio, loudness
 from cargan.data.loaders import pairs_dls
 from cargan.data.pairs import find_pairs
 from cargan.data.synth import synth_urmp
@@ -24,7 +34,9 @@ from cargan.deploy.cli import no_bar_into_files
 from cargan.deploy.translate import Translator, show_translations
 from cargan.evaluation.listening import knows_truth, listening_report
 from cargan.evaluation.metrics import evaluate
+from cargan.models.bundle import BUNDLE_NAME
 from cargan.models.cascade import CARGAN
+from cargan.models.preset import get_preset
 from cargan.training.train import train_cargan
 
 HERE = Path(__file__).parent.parent
@@ -97,14 +109,6 @@ def card_row(report, name, k):
     return f'| {name} | {report[k]:.2%} | {right} | {low:.2%} to {high:.2%} |'
 
 
-def card_unheard(found):
-    "A sentence about real recordings, if there were any"
-    if not found: return ''
-    return (f" Of {found['files']} recordings of real instruments\n  (`tools/recordings.py`) it "
-            f"names {found['files_right']} right by the vote of their half seconds, and\n  "
-            f"{found['right']} of {found['n']} half seconds.")
-
-
 FIGURES = dict(accuracy_real='real pictures (the judge itself)',
                accuracy_label_given='painted, label given',
                accuracy_label_predicted='painted, label predicted from the sound',
@@ -112,37 +116,33 @@ FIGURES = dict(accuracy_real='real pictures (the judge itself)',
 SHOWN = 'size ngf ndf batch lr_g lr_d decay_epochs label_dropout ema code'.split()   # of the preset
 
 
-def model_card(model, report, args, minutes, counts):
-    "MODEL_CARD.md: what the bundle is, how it was made, its figures, its limits"
-    options = ', '.join(f'{k} {v}' for k, v in vars(model.preset).items() if k in SHOWN)
-    options_given = f'--pairs {args.pairs} --epochs {args.epochs} --seed {args.seed}'
-    if args.recordings: options_given += ' --recordings REAL'
-    made = f'`make release` (`python tools/release.py {options_given}`), cargan {__version__}'
-    if len(counts['banks']) > 1:
-        made = f'with `CARGAN_SOUNDFONTS` naming the further banks below: {made}'
-    data = f"{counts['train']} training pairs, {counts['test']} test pairs of other recordings"
-    time = f"{minutes:.0f} minutes for the GAN's {args.epochs} epochs, threads: {counts['threads']}"
-    figures = '\n'.join(card_row(report, name, k) for k, name in FIGURES.items())
-    return f"""# Model card: `cargan/pretrained/small.safetensors`
+def made_by(name, args, minutes, counts):
+    "Rows of the card's table: how, from what, how long"
+    model = get_preset(name)
+    options = ', '.join(f'{k} {v}' for k, v in model.flat().items() if k in SHOWN)
+    epochs = args.epochs or EPOCHS[name]
+    facts = dict(
+        made_by=f'`make release` (`python tools/release.py --only {name}`), cargan {__version__}',
+        data=f"{counts['train']} training pairs, {counts['test']} test pairs of other recordings "
+             'of the same performers',
+        sound_banks=', '.join(counts['banks']), preset=f'`{name}`: {options}',
+        wall_time=f"{minutes:.0f} minutes for the GAN's {epochs} epochs, threads: "
+                  f"{counts['threads']}, no GPU ({platform.machine()})",
+        contents='G1, G2, C, encoder, ear, labels, LMS specification, preset')
+    return '\n'.join(f"| {k.replace('_', ' ')} | {v} |" for k, v in facts.items())
 
-CAR-GAN (Duan et al. 2019) at 64 px, trained on SynthURMP, a *made* data set
-([DATASET_CARD.md](DATASET_CARD.md)). It paints drawn musicians, not real ones; its figures do not
-compare with the paper's, which are for real video.
+
+def section(name, report, args, minutes, counts):
+    "What a bundle is, how it was made, its figures"
+    figures = '\n'.join(card_row(report, title, k) for k, title in FIGURES.items())
+    return f"""## `{name}.safetensors`, {get_preset(name).size} px
 
 | | |
 |---|---|
-| made by | {made} |
-| data | {data} of the same performers |
-| sound banks | {', '.join(counts['banks'])} |
-| preset | `small`: {options} |
-| wall time | {time}, no GPU ({platform.machine()}) |
-| contents | G1, G2, C, audio classifier, labels, LMS specification, preset |
-
-## Figures on the test recordings
+{made_by(name, args, minutes, counts)}
 
 The judge is a ResNet18 trained on the real training pictures only; it took no part in the training
-of the GAN.
-Command: `cargan-evaluate shipped DATA`, 95 % bootstrap intervals.
+of the GAN. Command: `cargan-evaluate {name} DATA`, 95 % bootstrap intervals.
 
 | | accuracy | right | 95 % |
 |---|---|---|---|
@@ -150,33 +150,29 @@ Command: `cargan-evaluate shipped DATA`, 95 % bootstrap intervals.
 
 The label is an input of the generator: the first figure of a painted picture is partly given away
 by it.
-{heard_table(report.get('listening'))}
+{heard_table(report.get('listening'))}"""
+
+
+def model_card(sections, heard):
+    "MODEL_CARD.md: what ships, how it was made, its figures, its limits"
+    whole = '\n'.join(sections)
+    return f"""# Model card: what ships in `cargan/pretrained`
+
+CAR-GAN (Duan et al. 2019), trained on SynthURMP, a *made* data set
+([DATASET_CARD.md](DATASET_CARD.md)). It paints drawn musicians, not real ones; its figures do not
+compare with the paper's, which are for real video. `Translator.from_pretrained()` takes the larger
+bundle, `Translator.from_pretrained("small")` the other; both have the same ear.
+
+{whole}
+{heard}
 ## Limits
 
-- Sounds of other sound banks (page `models/classifier` leaves each family out in turn) and of real
-  instruments are named right less often (the audio classifier has heard only the banks
-  above).{card_unheard(report.get('recordings'))} Give `--label` if you know it.
 - The painted musician is one of the made performers. Nothing is known about real ones.
 - Half a second at a time; silence is painted as a resting player. The code of the sound at the
-  bottom of both U-Nets is not in the paper.
+  bottom of both U-Nets is not in the paper, nor is the ear.
 
 Licence: Apache-2.0.
 """
-
-
-def hear_recordings(translator, folder):
-    "What is heard in real recordings, `<label>*.ogg`: files by vote, and their half seconds"
-    out, spec = dict(files=0, files_right=0, n=0, right=0), translator.model.spec
-    for path in sorted(Path(folder).glob('*.ogg')):
-        label = next(l for l in translator.labels if path.stem.startswith(l))
-        windows = cut_windows(load_audio(path, spec.sample_rate), spec)
-        one = [translator.hear(w[None]) for w in windows if loudness(w) > SILENCE_DB]
-        k = translator.labels.index(label)
-        out['files'] += 1
-        out['files_right'] += int(translator.hear(windows).argmax()) == k
-        out['n'] += len(one)
-        out['right'] += sum(int(o.argmax()) == k for o in one)
-    return out
 
 
 def seconds(time):
@@ -190,25 +186,11 @@ def gan_minutes(log):
     return sum(map(seconds, times))/60
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pairs', type=int, default=15600)
-    parser.add_argument('--epochs', type=int, default=6, help='of the GAN')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--recordings', metavar='FOLDER',
-                        help='of real instruments, as `tools/recordings.py` fetches them')
-    parser.add_argument('--work', help='folder of data and run; a stopped release goes on with it; '
-                                       'a temporary one if not given')
-    return parser.parse_args()
-
-
-def judge(model, data, recordings):
-    "The report on the test recordings, and on real ones"
+def judge(model, data):
+    "The report on the test recordings"
     dls = pairs_dls(data, model.spec, jitter=False)
     report = evaluate(model, dls)
-    if knows_truth(data): report |= listening_report(model, dls, data)
-    if recordings: report['recordings'] = hear_recordings(Translator(model), recordings)
-    return report
+    return report | (listening_report(model, dls, data) if knows_truth(data) else {})
 
 
 def counted(data, run):
@@ -229,26 +211,144 @@ def draw_demo():
     fig.savefig(out, dpi=100)
 
 
+EPOCHS = dict(small=6, medium=8)
+MINUTES = dict(banks=5, recordings=1, sounds=10, families=60, ear=50, asked=2, data=5, small=45,
+               medium=200, judged=40, published=1)
+
+
+class Step(NamedTuple):
+    "A piece of the release"
+    name:str # with its time in MINUTES
+    made:Path # there when it is done
+    do:object # makes it
+
+
+def with_ear(model, path):
+    "The same model, with the ear that ships"
+    new = CARGAN(model.preset, model.labels, model.spec, c=model.c.model, audio=ear.kept(path),
+                 encoder=model.encoder).eval()
+    mine = {k: v for k, v in model.state_dict().items() if not k.startswith('audio.')}
+    new.load_state_dict({**new.state_dict(), **mine})
+    new.metrics = model.metrics
+    return new
+
+
+def train_one(name, args):
+    "The GAN of a preset; the run folder ends with its bundle"
+    w, epochs = args.work, args.epochs or EPOCHS[name]
+    train_cargan(w/f'{name}-data', w/f'{name}-run', name, epochs, args.seed, resume=True,
+                 classifiers=(None, ear.kept(w/'ears'/'ear.pt')))
+
+
+def judge_one(name, args):
+    "Its bundle as it ships, and a report on that"
+    w, bundle = args.work, PRETRAINED/f'{name}.safetensors'
+    model = with_ear(CARGAN.from_pretrained(w/f'{name}-run'/BUNDLE_NAME), w/'ears'/'ear.pt')
+    model.save(bundle, half=True)
+    model = CARGAN.from_pretrained(bundle)
+    report = judge(model, w/f'{name}-data')
+    model.metrics |= {k: v for k, v in report.items() if isinstance(v, (int, float))}
+    model.save(bundle, half=True)
+    write_whole(w/f'{name}.json', json.dumps(report, indent=1).encode())
+
+
+def asked(work):
+    "What the ear says of recordings kept aside"
+    found = ear.ask(work/'sounds', work/'ears'/'ear.pt', work/'real')
+    write_whole(work/'asked.json', json.dumps(found, indent=1).encode())
+
+
+def heard_section(work):
+    "What the card says of the ear"
+    table, found = (json.loads((work/p).read_text()) for p in ('families.json', 'asked.json'))
+    rows = '\n'.join(f"| {r['family']} | {r['right_near']/r['windows']:.3f} | "
+                     f"{r['clips_right']/r['clips']:.3f} | {r['kind']} | {r['auroc_clip']:.3f} |"
+                     for r in table['rows'])
+    files, solo = found['files'], found['solo phrases']
+    names = ('family never heard', 'half seconds right, with their neighbours',
+             'clips of three seconds right', 'kind of other sound never heard',
+             'AUROC of *other*, a clip')
+    head = '\n'.join([f"| {' | '.join(names)} |", '|---'*len(names) + '|'])
+    return f"""## The ear
+
+It names 13 instruments or says *no instrument I know*. Left out in turn (`tools/ear.py table`):
+
+{head}
+{rows}
+
+As it ships, on solo phrases of players kept aside: {solo['right_near']} of {solo['windows']} half
+seconds, {solo['clips_right']} of {solo['clips']} clips. On {files['clips']} recordings of real
+instruments (`tools/recordings.py`): {files['right_near']} of {files['windows']} half seconds,
+{files['clips_right']} files.
+"""
+
+
+def publish(args):
+    "Clips, card, and the picture of the README"
+    w, sections = args.work, []
+    for name in args.only:
+        run = w/f'{name}-run'
+        report = json.loads((w/f'{name}.json').read_text())
+        counts = counted(w/f'{name}-data', run)
+        sections.append(section(name, report, args, gan_minutes(run/'log.csv'), counts))
+    write_clips(w/f'{args.only[-1]}-data', PRETRAINED/'clips')
+    card = model_card(sections, heard_section(w))
+    write_whole(HERE/'MODEL_CARD.md', card.encode())
+    draw_demo()
+    write_whole(w/'published', b'')
+
+
+def steps_of(args):
+    "What a release consists of, in order"
+    w = args.work
+    sounds, ears, last = w/'sounds', w/'ears', banks.PUBLIC[-1].name
+    def made_data(name):
+        return Step('data', w/f'{name}-data', partial(synth_urmp, w/f'{name}-data', args.pairs,
+                                                      get_preset(name).size, args.seed))
+    return [
+        Step('banks', w/'banks'/'public'/last, partial(banks.fetch_all, w/'banks')),
+        Step('recordings', w/'real'/'violin-lmms.ogg', partial(recordings.fetch_all, w/'real')),
+        Step('sounds', sounds/'sources.json', partial(ear_sounds.make_all, w/'banks', sounds)),
+        *[made_data(name) for name in args.only],
+        Step('families', w/'families.json', partial(ear.table, sounds, ears,
+                                                    json_file=w/'families.json')),
+        Step('ear', ears/'ear.pt', partial(ear.release, sounds, ears, ears/'ear.pt',
+                                           w/f'{args.only[-1]}-data', seed=args.seed)),
+        Step('asked', w/'asked.json', partial(asked, w)),
+        *[step for name in args.only for step in (
+            Step(name, w/f'{name}-run'/BUNDLE_NAME, partial(train_one, name, args)),
+            Step('judged', w/f'{name}.json', partial(judge_one, name, args)))],
+        Step('published', w/'published', partial(publish, args))]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--work', type=Path, default=Path('release'), help='folder of what is made')
+    parser.add_argument('--only', nargs='*', default=['small', 'medium'], choices=list(EPOCHS))
+    parser.add_argument('--pairs', type=int, default=15600)
+    parser.add_argument('--epochs', type=int, help="of the GAN; the release's own if not given")
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--plan', action='store_true', help='print the steps and stop')
+    return parser.parse_args()
+
+
 def main():
     args = arguments()
     no_bar_into_files()
-    work = Path(args.work or tempfile.mkdtemp(prefix='cargan-release-'))
-    data, run, bundle = work/'synth', work/'run', PRETRAINED/'small.safetensors'
-    if not data.exists(): synth_urmp(data, pairs=args.pairs, size=64, seed=args.seed)
-    model = train_cargan(data, run, 'small', args.epochs, args.seed, resume=True)
-    model.save(bundle, half=True)
-    model.load_state_dict(CARGAN.from_pretrained(bundle).state_dict())   # judged as it ships
-    report = judge(model, data, args.recordings)
-    model.metrics |= {k: v for k, v in report.items() if isinstance(v, (int, float))}
-    model.save(bundle, half=True)
-    write_clips(data, PRETRAINED/'clips')
-    card = model_card(model, report, args, gan_minutes(run/'log.csv'), counted(data, run))
-    write_whole(HERE/'MODEL_CARD.md', lambda tmp: tmp.write_text(card, encoding='utf-8'))
-    (work/'report.json').write_text(json.dumps(report, indent=1))
-    draw_demo()
-    said = {k: v for k, v in report.items() if k.startswith(('accuracy', 'listening_'))}
-    print(json.dumps(said, indent=1))
-    print(f'bundle {bundle.stat().st_size/1e6:.1f} MB; work in {work}')
+    args.work.mkdir(parents=True, exist_ok=True)
+    os.environ['CARGAN_SOUNDFONTS'] = str(args.work/'banks')
+    steps = steps_of(args)
+    for s in steps:
+        state = 'done' if s.made.exists() else f'about {MINUTES[s.name]} minutes'
+        print(f'{s.name:11} {s.made.relative_to(args.work)}: {state}')
+    left = sum(MINUTES[s.name] for s in steps if not s.made.exists())
+    print(f'{left/60:.1f} hours in all on two cores', flush=True)
+    if args.plan: return
+    for s in steps:
+        if s.made.exists(): continue
+        print(f'{s.name} ...', flush=True)
+        s.do()
 
 
 if __name__ == '__main__': main()

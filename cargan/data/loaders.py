@@ -33,7 +33,7 @@ from .store import Store, open_store
 
 # %% ../../nbs/workshop/data/loaders.ipynb #f1ebe631
 class ToLMS(Transform):
-    "Batches of samples to batches of LMS"
+    "Batches of samples to batches of LMS, which keep the samples as `wave`"
     order = 20
     def __init__(self,
         spec:LMSSpec # of the LMS
@@ -41,7 +41,11 @@ class ToLMS(Transform):
 
     def encodes(self,
         x:Waveform # [B, n_samples] in [-1, 1]
-    )->TensorLMS: return TensorLMS(self.lms.to(x.device)(x.as_subclass(torch.Tensor)))
+    )->TensorLMS:
+        wave = x.as_subclass(torch.Tensor)
+        lms = TensorLMS(self.lms.to(x.device)(wave))
+        lms.wave = wave # an ear takes samples (page models/ear)
+        return lms
 
 class ToUnit(Transform):
     "Batches of bytes to floats in [-1, 1], and back to [0, 1] for showing"

@@ -159,14 +159,9 @@ def cargan_translate(
     t = Translator.from_pretrained(bundle or None)(sound, label or None, at)
     options = dict(quality=95) if kind in ('jpg', 'jpeg', 'webp') else {}
     def save(tmp): t.stage2.save(tmp, PICTURES[kind], **options)
-    place = write_whole(place, save, new=not out)
-    write_json(json, {**t.to_dict(), 'out': str(place)})
-    how = 'by ear' if t.given else 'sure'
-    print(f"{t.label}, {t.confidence:.0%} {how}, at {t.at:.2f} s{_note(t)}: {place}")
-
-def _note(t): # what a reader of the line should know besides
-    if t.silent: return ' (silence)'
-    return ' (shorter than half a second, filled up with silence)' if t.padded else ''
+    place = write_whole(place, save, new=not out) if t.stage2 else None
+    write_json(json, {**t.to_dict(), 'out': place and str(place)})
+    print(f"{t}: {place or 'nothing was painted; --label NAME paints all the same'}")
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #4d9d948e
 @command
@@ -194,7 +189,7 @@ def cargan_demo(
     place = write_whole(place, save, new=not out)
     step('drawing')
     write_json(json, [t.to_dict() for t in ts])
-    for t in ts: print(f"  {Path(t.source).name}: {t.label}, {t.confidence:.0%}{_note(t)}")
+    for t in ts: print(f"  {Path(t.source).name}: {t}")
     print(f"the page is at {place.absolute()}")
 
 def _stopwatch(): # a function that prints what was done since it was last called, and the time
@@ -263,7 +258,7 @@ def cargan_prepare(
 @command
 def cargan_train(
     data:Annotated[str, OPTIONAL]='', # a folder of pairs or a manifest; with --resume the run's
-    preset:str='', # tiny, small, paper, official, or a TOML file; small if not given
+    preset:str='', # tiny, small, medium, paper, official, or a TOML file; small if not given
     set:Annotated[str, dict(action='append')]=None, # option=value of the preset; as often as wanted
     run:str='', # the run folder to make; runs/cargan if not given
     resume:str='', # a run folder to go on with; begun if there is none and DATA is given
@@ -336,7 +331,7 @@ def cargan_evaluate(
 def cargan_ablate(
     data:str, # a folder in Sub-URMP's layout, or a manifest (.txt)
     out:str='runs/ablation', # the folder of results
-    preset:str='small', # tiny, small, paper or official; model E is this one without a code
+    preset:str='small', # tiny, small, medium ...; model E is this one without a code
     seeds:int=3, # of each system
     epochs:int=None, # of every system; the preset's if not given
     table:str='models', # models (A to E, E+, other systems), schedules, choices (paper or code)

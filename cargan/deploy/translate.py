@@ -28,7 +28,9 @@ from ..data.audio import LMS, SILENCE_DB, cut_windows, load_audio, loudness, to_
 from ..data.pairs import is_jet, undo_jet
 from ..data.pictures import drawable, open_picture
 from ..data.sounds import from_array, is_rate
+from .listen import SILENT, Heard, answer, listen_to
 from ..models.cascade import CARGAN, Stages
+from ..models.ear import log_probabilities
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #e821b42c
 def to_image(
@@ -49,34 +51,45 @@ class Translation:
     "One sound, translated"
     source:str # the file's name, or 'array' or 'picture'
     at:float # start of the painted half second, in seconds
-    label:str # the label that was used
-    confidence:float # the audio classifier's probability for it, of the windows that were heard
+    label:str|None # the label that was used; None where nothing was painted
+    confidence:float # the ear's probability for it, if it is one of the labels
     given:bool # was the label given by the caller?
-    heard:dict # label -> probability, of the same windows: all, or the one asked for with `at`
+    heard:dict # label -> probability, if it is one of them; of all that was heard
+    other:float # the probability that it is none of them
+    reason:str # '', 'silence', 'no instrument I know', or 'not sure (violin or viola)'
+    segments:list[Heard] # stretches of one instrument each
     silent:bool # is the painted half second silence?
     padded:bool # does the sound end within the painted half second?
     wave:torch.Tensor # [n] the painted half second, mono; empty if a picture was given
     lms:torch.Tensor # [1, S, S] in [-1, 1]
-    stage1:Image.Image # the coarse picture
-    stage2:Image.Image # the refined picture
-    residue:dict # label -> residue, -1 to 1
+    stage1:Image.Image|None # the coarse picture; None where nothing was painted
+    stage2:Image.Image|None # the refined picture
+    residue:dict # label -> residue, -1 to 1; empty where nothing was painted
     sample_rate:int # of `wave`, Hz
 
     def to_dict(self)->dict: # for JSON: everything but sound and pictures
         "The facts of the translation"
         keys = ('source', 'at', 'label', 'confidence', 'given', 'silent', 'padded', 'heard',
-                'residue')
-        return {k: getattr(self, k) for k in keys}
+                'other', 'reason', 'residue')
+        segments = [{k: v for k, v in s.to_dict().items() if k != 'probabilities'}
+                    for s in self.segments]
+        return {**{k: getattr(self, k) for k in keys}, 'segments': segments}
+
+    def __str__(self): # a line for people
+        if self.label is None: return f'{self.reason} ({self.other:.0%} sure), at {self.at:.2f} s'
+        how = 'by ear' if self.given else 'sure'
+        notes = [self.reason if self.reason != SILENT and not self.given else '',
+                 SILENT if self.silent else
+                 'shorter than half a second, filled up with silence' if self.padded else '']
+        note = ''.join(f' ({n})' for n in notes if n)
+        return f'{self.label}, {self.confidence:.0%} {how}, at {self.at:.2f} s{note}'
 
     def _repr_html_(self):
         lms = Image.fromarray(((self.lms[0].flip(0) + 1)*127.5).byte().cpu().numpy())
         pictures = ('LMS', lms), ('stage 1', self.stage1), ('stage 2', self.stage2)
-        how = 'given' if self.given else f'heard, {self.confidence:.0%}'
-        note = ' <em>(silence)</em>' if self.silent else ''
-        where = f'{escape(Path(self.source).name)} at {self.at:.1f} s'
-        return (f'<p><b>{escape(self.label)}</b> ({how}){note}, {where}</p>'
-                f'{_audio_html(self.wave, self.sample_rate)}'
-                f'<table><tr>{"".join(_cell_html(*p) for p in pictures)}</tr></table>')
+        cells = ''.join(_cell_html(*p) for p in pictures if p[1] is not None)
+        return (f'<p><b>{escape(str(self))}</b>, {escape(Path(self.source).name)}</p>'
+                f'{_audio_html(self.wave, self.sample_rate)}<table><tr>{cells}</tr></table>')
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #5f0c7b01
 def _audio_html(wave, rate): # a player, if there is a sound
@@ -115,17 +128,15 @@ class Translator:
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #66b34cf9
 @patch
-@torch.inference_mode()
-def hear(self:Translator,
-    windows:torch.Tensor # [N, n_samples]
-)->torch.Tensor: # [K] probabilities
-    """What do these windows say together? Silent ones have no vote, unless all are silent.
-    Raises `CarganError` if the model takes pictures"""
-    loud = loudness(windows) > SILENCE_DB
-    windows = windows[loud] if loud.any() else windows
-    if len(windows) > 240: # two minutes are enough
-        windows = windows[torch.linspace(0, len(windows) - 1, 240).long()]
-    return self._vote(self._spectra(windows))
+def listen(self:Translator,
+    sound:str|Path|np.ndarray|torch.Tensor|Sequence, # a file or a film, or samples
+    sample_rate:int|None=None # of `sound`, if it is samples, Hz
+)->Heard: # of the whole, with its `segments`
+    "Which instruments play, and from when to when? Raises `CarganError` on a bad file"
+    self._check_takes('lms', 'a sound')
+    wave, _, _ = self._samples(sound, sample_rate, None)
+    spec = self.model.spec
+    return listen_to(self.model, cut_windows(wave, spec), len(wave)/spec.sample_rate)
 
 @patch
 @torch.inference_mode()
@@ -141,11 +152,6 @@ def paint(self:Translator,
 def _spectra(self:Translator, windows): # [N, 1, S, S]
     self._check_takes('lms', 'a sound')
     return self.lms(windows).to(self.device)
-
-@patch
-@torch.inference_mode()
-def _vote(self:Translator, lms): # [K] probabilities
-    return self.model.audio(lms).log_softmax(1).mean(0).softmax(0).cpu()
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #0bb65e80
 @patch
@@ -163,24 +169,39 @@ def __call__(self:Translator,
     if _is_picture(sound): return self._translate_picture(sound, i, at)
     self._check_takes('lms', str(sound) if isinstance(sound, (str, Path)) else 'array')
     spec = self.model.spec
-    wave, source = self._samples(sound, sample_rate, at)
+    wave, source, first = self._samples(sound, sample_rate, at)
     windows = cut_windows(wave, spec)
-    start = int(loudness(windows).argmax())*spec.n_samples if at is None else 0
-    window = windows[start//spec.n_samples][None]
-    return self._translation(self._spectra(window), self.hear(windows), i, source=source,
-        wave=window[0], at=start/spec.sample_rate if at is None else at,
-        silent=bool(loudness(window)[0] <= SILENCE_DB), padded=len(wave) - start < spec.n_samples)
+    heard = listen_to(self.model, windows, len(wave)/spec.sample_rate)
+    k = _loudest(windows, heard, spec.seconds) if at is None else first
+    window = windows[k][None]
+    return self._translation(self._spectra(window), heard, i, source=source, wave=window[0],
+        at=k*spec.seconds if at is None else at, silent=bool(loudness(window)[0] <= SILENCE_DB),
+        padded=len(wave) - k*spec.n_samples < spec.n_samples)
+
+def _loudest(windows, heard, seconds): # its number, among those of the instrument of the whole
+    middle = (torch.arange(len(windows)) + .5)*seconds
+    ours = torch.zeros(len(windows), dtype=torch.bool)
+    for s in heard.segments:
+        if s.label == heard.label: ours |= (middle >= s.start) & (middle < s.end)
+    level = loudness(windows)
+    return int((level.where(ours, torch.tensor(-1e9)) if ours.any() else level).argmax())
 
 @patch
 @torch.inference_mode()
 def _translation(self:Translator, lms, heard, i, **facts): # of one LMS [1, 1, S, S]
-    used = int(heard.argmax()) if i is None else i
-    stages = self.model(lms, torch.tensor([used], device=self.device))
-    def named(v): return dict(zip(self.labels, [round(float(x), 4) for x in v]))
-    return Translation(label=self.labels[used], confidence=round(float(heard[used]), 4),
-        given=i is not None, heard=named(heard), residue=named(stages.residue[0]), lms=lms[0].cpu(),
-        stage1=to_image(stages.stage1[0]), stage2=to_image(stages.final[0]),
-        sample_rate=self.model.spec.sample_rate, **facts)
+    label = heard.guess if heard.reason == SILENT else heard.label
+    if i is not None: label = self.labels[i]
+    painted:dict[str, Any] = dict(stage1=None, stage2=None, residue={})
+    if label is not None:
+        used = torch.tensor([self.labels.index(label)], device=self.device)
+        stages = self.model(lms, used)
+        residue = [round(float(x), 4) for x in stages.residue[0]]
+        painted = dict(stage1=to_image(stages.stage1[0]), stage2=to_image(stages.final[0]),
+                       residue=dict(zip(self.labels, residue)))
+    return Translation(label=label, given=i is not None, heard=heard.probabilities,
+        confidence=heard.probabilities[label or heard.guess], other=heard.other,
+        reason=heard.reason, segments=list(heard.segments), lms=lms[0].cpu(),
+        sample_rate=self.model.spec.sample_rate, **painted, **facts)
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #09dbeb39
 @patch
@@ -190,18 +211,25 @@ def _index(self:Translator, label):
     return self.labels.index(label)
 
 @patch
-def _samples(self:Translator, sound, sample_rate, at): # (mono, the window at `at` or all; source)
+def _samples(self:Translator, sound, sample_rate, at):
+    # (mono, all or the window at `at` and its neighbours; source; number of that window)
     spec = self.model.spec
     source = str(sound) if isinstance(sound, (str, Path)) else 'array'
     if at is not None and not 0 <= at < math.inf:
         raise CarganError(f"{source}: there is no sound at {at} s; give a moment from 0 on")
+    first = int(at is not None and at >= spec.seconds)
     if isinstance(sound, (str, Path)):
-        part = {} if at is None else dict(start=at, seconds=spec.seconds)
-        return load_audio(sound, spec.sample_rate, **part), source
+        if at is None: return load_audio(sound, spec.sample_rate), source, 0
+        def part(start, n): return load_audio(sound, spec.sample_rate, start, n*spec.seconds)
+        wave = part(at - first*spec.seconds, first + 2)
+        if len(wave) <= first*spec.n_samples: part(at, 1) # says that nothing is there
+        return wave, source, first
     wave = self._array(sound, sample_rate)
-    if at is None: return wave, source
+    if at is None: return wave, source, 0
     start = round(at*spec.sample_rate)
-    if start < len(wave): return wave[start:start + spec.n_samples], source
+    if start < len(wave):
+        begin = start - first*spec.n_samples
+        return wave[begin:begin + (first + 2)*spec.n_samples], source, first
     raise CarganError(f"array: there is no sound at {at} s, it lasts "
                       f"{len(wave)/spec.sample_rate:.2f} s")
 
@@ -234,7 +262,9 @@ def _translate_picture(self:Translator, picture, i, at):
     self._check_takes('jet', source)
     if at is not None: raise CarganError(f"{source}: a picture is one half second; leave out `at`")
     lms = undo_jet(np.asarray(open_picture(picture)), self.model.spec.size)[None].to(self.device)
-    return self._translation(lms, self._vote(lms), i, source=source, wave=torch.zeros(0), at=0.,
+    logs = log_probabilities(self.model, lms=lms).cpu()
+    heard = answer(logs, torch.ones(1, dtype=torch.bool), self.labels, 1.)
+    return self._translation(lms, heard, i, source=source, wave=torch.zeros(0), at=0.,
                              silent=False, padded=False)
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #0411c31b
@@ -252,21 +282,33 @@ def show_translations(
     n = len(translations)
     fig, axs = plt.subplots(n, 5, figsize=(10, 1.45*n + .3), squeeze=False,
                             width_ratios=(2, 1.2, 1.2, 1.8, 1.2), layout='constrained')
-    for row, t in zip(axs, translations): _show_row(row, t)
+    for row, t in zip(axs, translations):
+        _show_sound(row, t)
+        _show_painted(row, t) if t.label is not None else _show_nothing(row, t)
     titles = 'half a second', 'LMS', 'stage 1', 'residue label', 'stage 2'
     for ax, title in zip(axs[0], titles): ax.set_title(title, fontsize=10)
-    labels = translations[-1].residue
+    labels = translations[-1].heard
     names = map(drawable, labels)
     axs[-1, 3].set_xticks(range(len(labels)), list(names), rotation=90, fontsize=6)
     return fig
 
-def _show_row(row, t): # five axes
+def _caption(t):
+    if t.label is None: return f"{t.reason.replace(' I know', '')}\nI know, {t.other:.0%}"
     how = 'given' if t.given else f'{t.confidence:.0%}'
-    name = f"{drawable(t.label.replace('_', ' '))}\n{how}{', silent' if t.silent else ''}"
+    return f"{drawable(t.label.replace('_', ' '))}\n{how}{', silent' if t.silent else ''}"
+
+def _show_sound(row, t): # five axes
     row[0].plot(np.arange(len(t.wave))/t.sample_rate, t.wave, lw=.4, color='#2a4d8f')
     row[0].set(ylim=(-1, 1), xlim=(0, max(1, len(t.wave) - 1)/t.sample_rate))
-    row[0].set_ylabel(name, fontsize=9)
+    row[0].set_ylabel(_caption(t), fontsize=9)
     row[1].imshow(t.lms[0], origin='lower', cmap='magma', vmin=-1, vmax=1)
+    for ax in row: ax.set(xticks=[], yticks=[])
+
+def _show_nothing(row, t): # an empty stage
+    for ax in (row[2], row[4]): ax.imshow(np.full((1, 1, 3), .93))
+    row[3].set(xlim=(-1, len(t.heard)), ylim=(-1, 1))
+
+def _show_painted(row, t): # five axes
     row[2].imshow(t.stage1)
     row[4].imshow(t.stage2)
     values = list(t.residue.values())
@@ -274,4 +316,3 @@ def _show_row(row, t): # five axes
     row[3].bar(range(len(values)), values, color=colours)
     row[3].axhline(0, lw=.5, color='k')
     row[3].set_ylim(-1, 1)
-    for ax in row: ax.set(xticks=[], yticks=[])

@@ -31,6 +31,7 @@ from .listening import (PictureProbe, _batches, _names, _pictures, _truth_of,
 from .metrics import _follow
 from ..models.attention import SelfAttention
 from ..models.cascade import CARGAN, Stages
+from ..models.ear import log_probabilities
 
 # %% ../../nbs/workshop/evaluation/inside.ipynb #9ff4174b
 def _must_have_code(model):
@@ -342,8 +343,8 @@ def _spoilt(model, probe, waves, label, device): # [N, 3, S, S]; [N] heard; [N, 
     lms, rows = LMS(model.spec), []
     for wave, y in zip(waves.split(64), label.split(64)):
         x, y = _follow([lms(wave).to(device), y.to(device)], model, probe)
-        painted, heard = model(x, y).final, model.audio(x).argmax(1)
-        rows.append((painted.cpu(), heard.cpu(), probe.read(painted).cpu()))
+        painted, logs = model(x, y).final, log_probabilities(model, wave.to(device), x)
+        rows.append((painted.cpu(), logs[:, :-1].argmax(1).cpu(), probe.read(painted).cpu()))
     return [torch.cat(t) for t in zip(*rows)]
 
 @torch.no_grad()

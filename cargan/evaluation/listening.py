@@ -27,6 +27,7 @@ from .matching import check_disjoint, fit_rows
 from .metrics import _follow, _labels_fit
 from ..models.cascade import CARGAN
 from ..models.classifier import light_body
+from ..models.ear import heard
 
 # %% ../../nbs/workshop/evaluation/listening.ipynb #a174369a
 TRUTH = 'performer', 'pitch', 'loudness', 'silent' # MIDI number, dB, 0 or 1
@@ -141,9 +142,9 @@ def readings(
     rows = dict(label=[], real=[], label_given=[], label_predicted=[])
     for lms, label, image in _batches(model, dls):
         _follow([lms], probe)
-        given, heard = model(lms, label).final, model(lms, model.audio(lms).argmax(1)).final
+        given, own = model(lms, label).final, model(lms, heard(model, lms)).final
         rows['label'].append(label.cpu())
-        for k, p in dict(real=image, label_given=given, label_predicted=heard).items():
+        for k, p in dict(real=image, label_given=given, label_predicted=own).items():
             rows[k].append(probe.read(p).cpu())
     played = _truth_of(test_loader(dls).dataset, truth).numpy()
     return dict(played=played, **{k: torch.cat(v).numpy() for k, v in rows.items()})

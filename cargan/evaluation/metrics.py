@@ -29,6 +29,7 @@ from .distances import (_entry, bootstrap_interval, distribution_distances,
 from .matching import (Matcher, check_disjoint, recall, train_matcher,
                                         training_dl)
 from ..models.classifier import ImageClassifier, classifier_learner
+from ..models.ear import heard
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #912e6852
 def new_judge(
@@ -63,19 +64,20 @@ def judge_sees(
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #408aaf9c
 def _follow(batch, *models): # plain tensors; the models go where these are
     tensors = [t.as_subclass(torch.Tensor) for t in batch]
+    if hasattr(batch[0], 'wave'): tensors[0].wave = batch[0].wave # what an ear takes
     for m in models:
         if next(m.parameters()).device != tensors[0].device: m.to(tensors[0].device)
     return tensors
 
 def _look_at(model, judge, batch): # the rows of one batch
     lms, label, image = _follow(batch, model, judge)
-    heard, given = model.audio(lms).argmax(1), model(lms, label).final
+    named, given = heard(model, lms), model(lms, label).final
     predicted = given.clone()
-    if (other := heard != label).any():
-        predicted[other] = model(lms[other], heard[other]).final
+    if (other := named != label).any():
+        predicted[other] = model(lms[other], named[other]).final
     features_real, logits_real = judge_sees(judge, image)
     features, logits = judge_sees(judge, given)
-    row = dict(label=label, heard=heard, real=logits_real.argmax(1), given=logits.argmax(1),
+    row = dict(label=label, heard=named, real=logits_real.argmax(1), given=logits.argmax(1),
                predicted=judge(predicted).argmax(1), l1=(given - image).abs().mean((1, 2, 3)),
                features_real=features_real, logits_real=logits_real, features=features,
                logits=logits, lms=lms.half(), image=to_bytes(image), painted=to_bytes(given))

@@ -94,7 +94,8 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
         if self.spec.size != p.size:
             raise CarganError(f"the LMS is {self.spec.size} wide, the preset's pictures {p.size}")
         k, s = len(self.labels), p.size
-        for name, net, shape, n in (('c', c, (3, s, s), k), ('audio', audio, (1, s, s), k),
+        sound = self._takes(audio)
+        for name, net, shape, n in (('c', c, (3, s, s), k), ('audio', audio, *sound),
                                     ('encoder', encoder if p.code else None, (1, s, s), p.code)):
             if net is not None: check_network(name, net, shape, n)
         self.g1 = self._unet(p.lms_channels + k)
@@ -104,10 +105,18 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
                                              normalise=p.classifier_normalise))
         self.audio = Frozen(audio or AudioClassifier(k))
 
+    def _takes(self, audio): # the shape that goes into a classifier of sounds, and what comes out
+        k, spec = len(self.labels), self.spec
+        if getattr(audio, 'takes', 'lms') != 'wave': return (1, spec.size, spec.size), k
+        if audio.spec.sample_rate == spec.sample_rate: return (spec.n_samples,), k + 1
+        raise CarganError(f"the ear hears sounds of {audio.spec.sample_rate} Hz, and the LMS is of "
+                          f"{spec.sample_rate}: give both the same")
+
     def _unet(self, n_in):
         p = self.preset
         net = UNet(n_in, 3, p.size, p.ngf, attention=p.attention, attention_kind=p.attention_kind,
-                   attention_joined=p.attention_joined, dropout=p.dropout,
+                   attention_joined=p.attention_joined, attention_at=p.attention_at,
+                   resize=p.resize, dropout=p.dropout,
                    dropout_at_test=p.dropout_at_test, n_code=p.code)
         return init_weights(net, p.init_std)
 

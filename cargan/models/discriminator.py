@@ -51,5 +51,20 @@ def forward(self:PatchGAN,
     label_planes:torch.Tensor|None=None # [B, K, S, S], if `n_in` counts them
 )->torch.Tensor: # [B, 1, h, w] one logit a patch; above 0 means real
     "Judge pictures together with the sound (and the label) they claim to belong to"
-    joined = [lms, image] if label_planes is None else [lms, image, label_planes]
-    return self.layers(torch.cat(joined, 1))
+    return self.layers(_joined(lms, image, label_planes))
+
+@patch
+def features(self:PatchGAN,
+    lms:torch.Tensor, # [B, 1, S, S], S from 32
+    image:torch.Tensor, # [B, 3, S, S], real, stage 1 or stage 2
+    label_planes:torch.Tensor|None=None # [B, K, S, S], if `n_in` counts them
+)->list[torch.Tensor]: # four maps, [B, ndf, S/2, S/2] and deeper
+    "What its layers see in the pictures, before the answer"
+    x, seen = _joined(lms, image, label_planes), []
+    for layer in self.layers:
+        x = layer(x)
+        if isinstance(layer, nn.LeakyReLU): seen.append(x)
+    return seen
+
+def _joined(lms, image, label_planes): # [B, n_in, S, S]
+    return torch.cat([lms, image] if label_planes is None else [lms, image, label_planes], 1)

@@ -48,11 +48,13 @@ def up_block(
     dropout:float=0., # share of the values put to 0 while training
     attention:str='', # the kind of `SelfAttention`; none if empty
     joined:bool=False, # attention before everything, on what comes in, instead of after the norm
-    dropout_at_test:bool=False # dropout at test, too
+    dropout_at_test:bool=False, # dropout at test, too
+    resize:bool=False # double by copying each place, then a 3x3 convolution (not in the paper)
 )->nn.Sequential: # [B, n_in, H, W] -> [B, n_out, 2H, 2W]
     "ReLU, a transposed convolution that doubles, batch norm, and what else is asked for"
-    up = [nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1, bias=outermost)]
-    up.append(nn.Tanh() if outermost else nn.BatchNorm2d(n_out))
+    double = [nn.Upsample(scale_factor=2), nn.Conv2d(n_in, n_out, 3, 1, 1, bias=outermost)]
+    if not resize: double = [nn.ConvTranspose2d(n_in, n_out, 4, 2, 1, bias=outermost)]
+    up = [nn.ReLU(), *double, nn.Tanh() if outermost else nn.BatchNorm2d(n_out)]
     if dropout: up.append((AlwaysDropout if dropout_at_test else nn.Dropout)(dropout))
     if attention and joined: up.insert(0, SelfAttention(n_in, attention))
     elif attention: up.append(SelfAttention(n_out, attention))
@@ -61,7 +63,7 @@ def up_block(
 # %% ../../nbs/workshop/models/generator.ipynb #1ad44ab9
 class UNet(nn.Module):
     """pix2pix's U-Net with self-attention in two outer up-blocks (section 3.5; places: published
-    code). Raises `ValueError` for another `size`"""
+    code). Raises `ValueError` for another `size`, or a place that is not there"""
     def __init__(self,
         n_in:int, # channels in: 1 + K for stage 1, 3 + K for stage 2
         n_out:int=3, # channels out
@@ -69,10 +71,12 @@ class UNet(nn.Module):
         ngf:int=64, # channels of the outermost level; deeper ones: 2, 4, at most 8 times as many
         attention:bool=True, # False is model A of the paper's ablation
         attention_kind:str='sagan', # or 'published', see `SelfAttention`
-        attention_joined:bool=False, # in the last two blocks, where the skip is joined (paper)
+        attention_joined:bool=False, # a block further out, where the skip is joined (paper)
+        attention_at:tuple[int, ...]=(1, 2), # in the up-blocks whose pictures are S/2^i wide
         dropout:float=.5, # in the two innermost up-blocks (code: the two outside the innermost)
         dropout_at_test:bool=False, # and not in training only (published code)
-        n_code:int=0 # numbers of a code joined to the bottom, if one is given (page models/cascade)
+        n_code:int=0, # numbers of a code joined to the bottom, if one is given (models/cascade)
+        resize:bool=False # up by `resize` and convolution, without a grid (see `up_block`)
     ):
         super().__init__()
         if size < 32 or size & (size - 1):
@@ -80,13 +84,15 @@ class UNet(nn.Module):
         self.n_in, self.size, self.n_code = n_in, size, n_code
         n = size.bit_length() - 1 # halvings down to 1x1
         w = [ngf*min(2**i, 8) for i in range(n)]
-        attended = ((0, 1) if attention_joined else (1, 2)) if attention else ()
+        if not set(attention_at) <= set(range(1, n)):
+            raise ValueError(f"attention_at: 1 to {n - 1} at {size} pixels, not {attention_at}")
+        attended = [i - attention_joined for i in attention_at] if attention else []
         self.downs = nn.ModuleList(
             down_block(w[i-1] if i else n_in, w[i], i == 0, i == n - 1) for i in range(n))
         self.ups = nn.ModuleList(
             up_block(w[i] + (n_code if i == n - 1 else w[i]), w[i-1] if i else n_out, i == 0,
                      dropout if i >= n - 2 else 0., attention_kind if i in attended else '',
-                     attention_joined, dropout_at_test) for i in reversed(range(n)))
+                     attention_joined, dropout_at_test, resize) for i in reversed(range(n)))
 
 # %% ../../nbs/workshop/models/generator.ipynb #75867328
 @patch

@@ -34,12 +34,14 @@ class Networks:
     attention:bool=True # self-attention in both players (off: the paper's model A)
     attention_kind:str='sagan' # 'sagan', or 'published' with its scrambled value map
     attention_joined:bool=False # in G where the skip is joined already (the paper's words)
+    attention_at:tuple[int, ...]=(1, 2) # in G where the picture is S/2^i wide (published code)
     residue:bool=True # residue label for stage 2 (off: model C, zeros instead)
     residue_hard:bool=False # L'_i as the one-hot of C's best guess, instead of its softmax
     two_stages:bool=True # is there a stage 2? (off: model D)
     lms_channels:int=1 # 3: the LMS thrice, as wide as the published code's, a colour picture
     g2_audio:bool=False # G2 sees the LMS as well (published code)
     code:int=0 # numbers of a code of the sound at the bottom of both U-Nets; 0: none (paper)
+    resize:bool=False # G doubles by copying and a convolution, without a grid (not in the paper)
     dropout:float=.5 # in two inner blocks of the generators
     dropout_at_test:bool=False # and not in training only (published code)
     init_std:float=.02 # the paper says .2, which saturates the tanh (page models/generator)
@@ -57,6 +59,7 @@ class Losses:
     lambda_l1:float=100. # eq. 6
     lambda_stages:tuple[float, float]=(.5, .5) # eq. 2, stage 1 and 2
     lambda_g:tuple[float, float]=(1., 1.) # eq. 5, stage 1 and 2
+    lambda_features:float=0. # painted and real pictures alike inside D (not in the paper)
     published_cls:bool=False # softmax before cross-entropy
     published_d:bool=False # D's loss as (fake1 + fake2 + real)/2
     saturating:bool=False # log(1 - D) for G, as the equation has it
@@ -87,8 +90,9 @@ CHOICES = dict(attention_kind=('sagan', 'published'), d_label=('none', 'audio', 
                d_stride=('pix2pix', 'paper'), precision=('auto', 'float32', 'bf16'),
                lms_channels=(1, 3))
 LEAST = dict(size=32, ngf=1, ndf=1, classifier_size=1, code=0, dropout=0, lambda_cls=0,
-             lambda_cgan=0, lambda_l1=0, lambda_stages=0, lambda_g=0, batch=1, epochs=1, betas=0,
-             decay_epochs=0, ema=0, label_dropout=0, d_attention_at=2)
+             lambda_cgan=0, lambda_l1=0, lambda_stages=0, lambda_g=0, lambda_features=0, batch=1,
+             epochs=1, betas=0, decay_epochs=0, ema=0, label_dropout=0, d_attention_at=2,
+             attention_at=1)
 MOST = dict(dropout=1, betas=1, ema=1, label_dropout=1, d_attention_at=5)
 ABOVE = dict(init_std=0, lr_g=0, lr_d=0)
 
@@ -201,6 +205,11 @@ presets:dict[str, Preset] = dict(
     small=_changed(Preset(), dict(
         size=64, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None, code=128,
         dropout=0., batch=16, epochs=12, lr_g=4.47e-4, lr_d=4.47e-4, betas=(.5, .999), ema=.995,
+        jitter=False)),
+    medium=_changed(Preset(), dict(
+        size=128, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None,
+        code=128, attention_at=(2, 3), resize=True, dropout=0., lambda_features=10., batch=8,
+        epochs=8, decay_epochs=3, lr_g=3.2e-4, lr_d=3.2e-4, betas=(.5, .999), ema=.999,
         jitter=False)),
     tiny=_changed(Preset(), dict(
         size=32, ngf=8, ndf=8, backbone='light', pretrained=False, classifier_size=None, dropout=0.,

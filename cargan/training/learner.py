@@ -31,8 +31,8 @@ from ..data.pictures import drawable
 from ..models.cascade import CARGAN, Stages
 from ..models.frozen import fold
 from ..models.preset import Preset, get_preset
-from .gan import (DiscriminatorLoss, DiscriminatorStep, GeneratorLoss, Players,
-                                 PlayersOptimizer, g_and_d, plain)
+from .gan import (DiscriminatorLoss, DiscriminatorStep, FeatureMatching,
+                                 GeneratorLoss, Players, PlayersOptimizer, g_and_d, plain)
 
 # %% ../../nbs/workshop/training/learner.ipynb #c64ee33e
 class HideLabel(Callback):
@@ -113,6 +113,8 @@ def cargan_learner(
     for net in (*model.generators, model.c, players.d) if compile else (): net.compile()
     hide = [HideLabel(p.label_dropout)] if p.label_dropout else []
     step = DiscriminatorStep(DiscriminatorLoss(players), p.d_first)
+    if p.lambda_features:
+        terms = {**(terms or {}), 'features': (p.lambda_features, FeatureMatching(players))}
     loss = GeneratorLoss(players, terms)
     return gan_learner(dls, players, loss, step, [*hide, *L(cbs)], **kwargs)
 

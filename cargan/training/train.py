@@ -23,12 +23,14 @@ from ..models.bundle import BUNDLE_NAME, build_network, recipe_of
 from ..models.cascade import CARGAN
 from ..models.classifier import (AudioClassifier, ImageClassifier, SoundEncoder,
                                       classifier_learner, encoder_learner)
+from ..models.ear import EarSpec
 from ..models.preset import Preset, get_preset
 from .callbacks import EMA, LossParts, SampleGrid
 from .checkpoints import (Checkpoint, RunLog, StopSignals, latest_state, reseed,
                                          write_state)
 from .distributed import join_processes, together
 from .gan import Pieces
+from .hearing import train_ear
 from .learner import cargan_learner, precision_cbs
 from .runs import begin_run, run_folder, run_settings, tracker
 from .watch import Watch
@@ -69,7 +71,8 @@ def train_classifiers(
     audio_epochs:int|None=None, # for the audio classifier; 12, down to 8 from 8,000 pairs on
     cbs:Callback|Sequence|None=None, # callbacks for both learners
     run:str|Path|None=None, # a run folder: each is kept there when trained, and not trained again
-    seed:int|None=None # set anew before each; random generators are left as they are if not given
+    seed:int|None=None, # set anew before each; random generators are left as they are if not given
+    audio:nn.Module|str='lms' # 'lms': an `AudioClassifier`, 'ear': an ear, or one that is trained
 )->tuple[nn.Module, nn.Module, dict]: # both in `eval` mode, and their validation accuracies
     "Train C (section 3.5) and the audio classifier. Raises `CarganError` if weights cannot be had"
     p, k, n = get_preset(preset), len(dls.vocab), len(dls.train_ds)
@@ -86,15 +89,27 @@ def train_classifiers(
         learn.fit_one_cycle(audio_epochs or max(8, min(12, 100_000//n)), 3e-3)
         return learn
     c, seen = _once('image', new_c, see, dls, run, seed)
-    audio, heard = _once('audio', lambda: AudioClassifier(k), hear, dls, run, seed)
+    if audio == 'ear': audio, heard = _ear(dls, run, seed)
+    elif audio == 'lms':
+        audio, heard = _once('audio', lambda: AudioClassifier(k), hear, dls, run, seed)
+    else: heard = None
+    assert isinstance(audio, nn.Module)
     figures = dict(image_classifier=seen, audio_classifier=heard)
     return c, audio, {k: v for k, v in figures.items() if v is not None}
+
+def _ear(dls, run, seed): # an ear and its accuracy: kept, or fitted
+    if kept := _kept(run, 'audio'): return kept
+    if seed is not None: reseed(dls, seed)
+    ear, accuracy = train_ear(dls, seed=seed or 0)
+    if run: _keep(run, 'audio', ear, round(accuracy, 4))
+    return ear, round(accuracy, 4)
 
 # %% ../../nbs/workshop/training/train.ipynb #20f8a966
 def train_encoder(
     dls:DataLoaders, # of `pairs_dls`, best `without` `RoomAndLevel`
     preset:str|Path|Preset='small', # as for `get_preset`
-    epochs:int|None=None, # through the data; 16, down to 8 from 12,500 training pairs on
+    epochs:int|None=None, # through the data; 16, down to 8 from 12,500 training pairs on; 3 from
+                          # 128 pixels on
     cbs:Callback|Sequence|None=None, # callbacks for the learner
     run:str|Path|None=None, # a run folder: it is kept there when trained, and not trained again
     seed:int|None=None # set anew before; random generators are left as they are if not given
@@ -104,7 +119,8 @@ def train_encoder(
     if not p.code: return None
     def fit(encoder):
         learn = encoder_learner(_larger(dls), encoder, cbs=cbs)
-        learn.fit_one_cycle(epochs or max(8, min(16, 100_000//n)), 3e-3)
+        usual = 3 if p.size > 64 else max(8, min(16, 100_000//n))
+        learn.fit_one_cycle(epochs or usual, 3e-3)
         return learn
     return _once('encoder', lambda: SoundEncoder(p.code, p.size), fit, dls, run, seed)[0]
 
@@ -116,7 +132,7 @@ def train_cargan(
     preset:str|Path|Preset|dict|None=None, # as for `run_settings`; 'small' if not given
     epochs:int|None=None, # of the GAN; the preset's if not given
     seed:int|None=None, # of weights, order and augmentation; 0 if not given
-    classifiers:Sequence[nn.Module]|None=None, # (C, audio classifier), trained; or trained here
+    classifiers:Sequence|None=None, # (C, audio classifier or ear), trained; C may be None, or both
     cbs:Callback|Sequence|None=None, # further callbacks for the GAN's learner
     cache:str|None='memory', # where the pairs are kept: memory, disk or device (see `pairs_dls`)
     resume:bool=False, # go on with the run in `run`; begin it if there is none and `data` is given
@@ -148,12 +164,16 @@ def _in_pieces(p, pieces): # fastai's count is of a process's pairs
 
 def _given(classifiers): # for `from_pretrained`: only networks that a recipe cannot build
     named = zip(('c', 'audio'), classifiers or ())
-    return {k: v for k, v in named if 'own' in recipe_of(v)}
+    return {k: v for k, v in named if v is not None and 'own' in recipe_of(v)}
 
 # %% ../../nbs/workshop/training/train.ipynb #b7fef941
 def _classifiers(given, dls, p, run, seed, new): # C, audio classifier, and figures of training here
     names = 'image', 'audio'
-    if given is None: return train_classifiers(dls, p, run=run, seed=seed, cbs=together())
+    if given is None:
+        ear = dls.input == 'lms' and dls.spec.sample_rate == EarSpec().sample_rate
+        given = None, 'ear' if ear else 'lms'
+    if given[0] is None:
+        return train_classifiers(dls, p, run=run, seed=seed, cbs=together(), audio=given[1])
     c, audio = given
     if new:
         for name, m in zip(names, (c, audio)): _keep(run, name, m, None)
