@@ -293,7 +293,7 @@ def test_a_name_that_is_no_text(sh, tiny, tmp_path):
 @posix
 def test_nobody_reads(sound, tmp_path):
     "A reader who has gone does not stop the work, and is not told"
-    command = [BIN/'cargan-translate', sound, '--out', tmp_path/'b.png']
+    command = [BIN/'cargan-translate', sound, '--label', 'oboe', '--out', tmp_path/'b.png']
     read, write = os.pipe()
     os.close(read)
     p = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
@@ -360,7 +360,7 @@ def test_no_home(nameless, home):
     folder = nameless.folder
     sf.write(folder/'a.wav', tone(.6), RATE)
     os.chmod(folder/'a.wav', 0o644)
-    rc, out, err = nameless(BIN/'cargan-translate', 'a.wav', **home)
+    rc, out, err = nameless(BIN/'cargan-translate', 'a.wav', '--label', 'oboe', **home)
     assert (rc, err) == (0, '') and (folder/'a.png').exists() and not (folder/'~').exists()
 
 
