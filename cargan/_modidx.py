@@ -49,6 +49,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cargan.data.audio.cut_windows': ('workshop/data/audio.html#cut_windows', 'cargan/data/audio.py'),
                                    'cargan.data.audio.load_audio': ('workshop/data/audio.html#load_audio', 'cargan/data/audio.py'),
                                    'cargan.data.audio.loudness': ('workshop/data/audio.html#loudness', 'cargan/data/audio.py'),
+                                   'cargan.data.audio.mel_bands': ('workshop/data/audio.html#mel_bands', 'cargan/data/audio.py'),
                                    'cargan.data.audio.to_mono': ('workshop/data/audio.html#to_mono', 'cargan/data/audio.py')},
             'cargan.data.banks': { 'cargan.data.banks._bank_bytes': ('workshop/data/banks.html#_bank_bytes', 'cargan/data/banks.py'),
                                    'cargan.data.banks._bend': ('workshop/data/banks.html#_bend', 'cargan/data/banks.py'),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from ear_sounds import KEPT
@@ -163,17 +164,19 @@ def smoothed(logs, loud):
 
 def auroc(yes, no):
     "How often a `yes` is above a `no`"
-    if not len(yes) or not len(no): return None
-    ranks = torch.cat([yes, no]).argsort().argsort().double() + 1
-    n = len(yes)
-    return float((ranks[:n].sum() - n*(n + 1)/2)/(n*len(no)))
+    return float(roc_auc_score([1]*len(yes) + [0]*len(no), torch.cat([yes, no])))
+
+
+def mean_of(logs, loud):
+    "The mean over the windows of each clip that sound, [N, K + 1]"
+    return (logs*loud[..., None]).sum(1)/loud.sum(1, keepdim=True).clamp(min=1)
 
 
 def asked(ear, x, y, other=None):
     "What an ear says of clips [N, n] of known instruments, and of others"
     logs, loud = said(ear, x)
     one, three = logs[..., :13].log_softmax(2), smoothed(logs, loud)[..., :13]
-    whole = (logs*loud[..., None]).sum(1)/loud.sum(1, keepdim=True).clamp(min=1)
+    whole = mean_of(logs, loud)
     hit = (one.argmax(2) == y[:, None])[loud]
     near = (three.argmax(2) == y[:, None])[loud]
     clips = whole[:, :13].argmax(1) == y
@@ -181,7 +184,7 @@ def asked(ear, x, y, other=None):
                  clips=len(y), clips_right=int(clips.sum()))
     if other is not None and len(other):
         logs2, loud2 = said(ear, other)
-        whole2 = (logs2*loud2[..., None]).sum(1)/loud2.sum(1, keepdim=True).clamp(min=1)
+        whole2 = mean_of(logs2, loud2)
         found |= dict(other_clips=len(other), auroc_clip=auroc(whole2[:, 13], whole[:, 13]),
                       auroc_window=auroc(logs2[loud2][:, 13], logs[loud][:, 13]))
     return found, whole

@@ -308,7 +308,7 @@ def zones_of(text):
 
 # --------------------------------------------------------------------- nobody's instrument
 
-def pieces(wave, seconds=SECONDS):
+def pieces(wave):
     "Three seconds each, the last one padded"
     n = max(1, round(len(wave)/N))
     return [np.pad(w := wave[i*N:(i + 1)*N], (0, N - len(w))) for i in range(n)]

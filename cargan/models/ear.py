@@ -5,20 +5,19 @@
 # %% auto #0
 __all__ = ['EarSpec', 'Spectrum', 'Ear', 'takes_wave', 'log_probabilities', 'heard']
 
-# %% ../../nbs/workshop/models/ear.ipynb #fe632d75
+# %% ../../nbs/workshop/models/ear.ipynb #80a544ce
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchaudio import functional as AF
 from torchaudio import transforms as AT
 
 from ..core import CarganError
-from ..data.audio import LMS, SILENCE_DB, loudness
+from ..data.audio import LMS, SILENCE_DB, loudness, mel_bands
 
-# %% ../../nbs/workshop/models/ear.ipynb #98d6a1cf
+# %% ../../nbs/workshop/models/ear.ipynb #6cf48e4e
 @dataclass(frozen=True)
 class EarSpec:
     "How the ear turns a sound into a spectrum; travels with its weights"
@@ -44,9 +43,8 @@ class Spectrum(nn.Module):
         self.spec = spec
         self.power = AT.Spectrogram(spec.n_fft, hop_length=spec.hop, power=2)
         with torch.device('cpu'): # also where a bundle is only weighed
-            mel = AF.melscale_fbanks(spec.n_fft//2 + 1, spec.f_min, spec.f_max, spec.bands,
-                                     spec.sample_rate, mel_scale='slaney')
-        self.register_buffer('mel', mel, persistent=False) # [n_fft//2 + 1, bands]
+            mel = mel_bands(spec, spec.bands)
+        self.register_buffer('mel', mel, persistent=False)
 
     def forward(self,
         wave:torch.Tensor # [N, n] mono, of any loudness
@@ -63,7 +61,7 @@ class Spectrum(nn.Module):
         planes = height[:, None].expand_as(x), silent[:, None, None].expand_as(x)
         return torch.stack([x, *planes], 1)
 
-# %% ../../nbs/workshop/models/ear.ipynb #b0d29bec
+# %% ../../nbs/workshop/models/ear.ipynb #07b3a6cd
 def _conv(n_in, n_out, stride=1, size=3):
     conv = nn.Conv2d(n_in, n_out, size, stride, size//2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(n_out))
@@ -142,7 +140,7 @@ class Ear(nn.Module):
         seen = self.spectrum(wave)
         return self.decide(self.read(seen), seen[:, 2, 0, 0] > .5)
 
-# %% ../../nbs/workshop/models/ear.ipynb #b30b2709
+# %% ../../nbs/workshop/models/ear.ipynb #2bb949cb
 def takes_wave(
     model:nn.Module # with `audio`
 )->bool:
