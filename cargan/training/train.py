@@ -92,8 +92,8 @@ def train_classifiers(
     if audio == 'ear': audio, heard = _ear(dls, run, seed)
     elif audio == 'lms':
         audio, heard = _once('audio', lambda: AudioClassifier(k), hear, dls, run, seed)
-    else: heard = None
-    assert isinstance(audio, nn.Module)
+    elif isinstance(audio, nn.Module): heard = None
+    else: raise CarganError(f"audio={audio!r}: give 'lms', 'ear' or a trained network")
     figures = dict(image_classifier=seen, audio_classifier=heard)
     return c, audio, {k: v for k, v in figures.items() if v is not None}
 
