@@ -1473,6 +1473,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'cargan/training/distributed.py'),
                                              'cargan.training.distributed._reseed': ( 'workshop/training/distributed.html#_reseed',
                                                                                       'cargan/training/distributed.py'),
+                                             'cargan.training.distributed._share': ( 'workshop/training/distributed.html#_share',
+                                                                                     'cargan/training/distributed.py'),
                                              'cargan.training.distributed._wide': ( 'workshop/training/distributed.html#_wide',
                                                                                     'cargan/training/distributed.py'),
                                              'cargan.training.distributed.join_processes': ( 'workshop/training/distributed.html#join_processes',

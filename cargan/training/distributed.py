@@ -124,7 +124,7 @@ class Together(Callback):
         if bs % num_distrib() and gan:
             raise CarganError(f"a batch of {bs} pairs cannot be shared equally by {num_distrib()} "
                               f"processes; start another number of them")
-        for t in self.learn.model.state_dict().values(): dist.broadcast(t, 0)
+        for t in self.learn.model.state_dict().values(): _share(t)
         fold_again(self.learn.model)
         swap_norms(self.learn.model, nn.BatchNorm2d, SyncNorm)
         self.hook = self.opt.d.opt.register_step_pre_hook(_average_d) if gan else None
@@ -136,6 +136,9 @@ class Together(Callback):
         dist.barrier()
 
 # %% ../../nbs/workshop/training/distributed.ipynb #f78eaadb
+def _share(t): # process 0's, in place; as the bytes behind it: backends know few types of numbers
+    dist.broadcast(t.new_empty(0, dtype=torch.uint8).set_(t.untyped_storage()), 0)
+
 def _mean(t): # over processes, in place
     dist.all_reduce(t)
     return t.div_(num_distrib())
