@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tokenize
 import zipfile
 from configparser import ConfigParser
@@ -15,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from docs import join_promise
+from docs import code_hash, join_promise
 from readme import readme
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,7 @@ def wheel(tmp_path_factory):
     "Built from a copy: setuptools writes into the tree it builds from"
     copy, out = tmp_path_factory.mktemp('copy'), tmp_path_factory.mktemp('wheel')
     shutil.copytree(ROOT/'cargan', copy/'cargan', ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(ROOT/'nbs', copy/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
     for name in 'setup.py settings.ini pyproject.toml MANIFEST.in README.md LICENSE'.split():
         shutil.copy(ROOT/name, copy)
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation',
@@ -52,6 +54,8 @@ def test_wheel_holds_everything(wheel):
     assert 'cargan/pretrained/small.safetensors' in names
     assert sum(n.startswith('cargan/pretrained/clips/') for n in names) == 13
     assert (ROOT/'cargan'/'pretrained'/'small.safetensors').stat().st_size < 25e6
+    for p in LINE: assert f'cargan/notebooks/{p.name}' in names
+    assert wheel.stat().st_size < 40e6
 
 
 def test_wheel_metadata(wheel):
@@ -101,8 +105,23 @@ def test_page_begins(path):
     assert 'https://colab.research.google.com/' in text
     assert path.relative_to(ROOT).as_posix() in text, 'the link to Colab leads elsewhere'
     if re.search('^#+ (Check yourself|Exercises)', text, re.M): assert '<details>' in text
-    if re.search('^#+ Exercises', text, re.M):
+    if re.search('^#+ Exercises', text, re.M) and path in WORKSHOP:
         assert any('Solution' in c and not has_flag(c, 'eval: false') for c in code)
+
+
+@pytest.mark.parametrize('path', LINE[1:], ids=lambda p: p.stem)
+def test_a_chapter_lets_the_reader_write(path):
+    "A stub whose check fails, a solution that passes it; a slider; three exercises, folded answers"
+    text, code = '\n'.join(texts(path, 'markdown')), texts(path, 'code')
+    assert '### Your turn' in text or '## Your turn' in text
+    stubs = [c for c in code if re.search(r'^(    )?def \w+\(.*\): \.\.\.', c, re.M)]
+    assert stubs and any(c.startswith('def check') or '\ndef check' in c for c in code)
+    assert any("'right'" in c and 'assert' in c for c in code), 'the solution runs as a test'
+    assert any(re.search(r'^@?interact\(', c, re.M) for c in code)
+    for n in (1, 2, 3): assert text.count(f"\n{n}. {'★'*n} (") == 1, 'graded, with minutes'
+    assert text.count('<details>') == text.count('</details>') >= 5
+    for block in re.findall(r'```python\n(.*?)```', text, re.S): ast.parse(textwrap.dedent(block))
+    assert '*Next: ' in text or path == LINE[-1]
 
 
 def test_the_site_has_the_whole_promise(tmp_path):
@@ -167,6 +186,12 @@ def test_the_main_line_has_outputs(path):
     "It is read where it is found, without being run; cells that only define or assert show nothing"
     cells = [c for c in notebook(path)['cells'] if c['cell_type'] == 'code']
     assert any('image/png' in o.get('data', ()) for c in cells for o in c['outputs'])
+
+
+@pytest.mark.parametrize('path', LINE, ids=lambda p: p.stem)
+def test_the_outputs_are_those_of_the_code(path):
+    "`make outputs` stamps a page with its code's hash"
+    assert notebook(path)['metadata'].get('ran') == code_hash(path), 'stale: run make outputs'
 
 
 def listed(text): return sorted(re.findall(r'\b(?:workshop/\w+/\w+|\d\d_\w+)\.ipynb', text))

@@ -7,6 +7,7 @@ flagged `slow` or `cuda` are not run and show the outputs they were saved with. 
 """
 import argparse
 import base64
+import hashlib
 import io
 import os
 import re
@@ -62,6 +63,42 @@ def shrink(path, width=640, colours=128):
         im.quantize(colours).save(small := io.BytesIO(), 'png', optimize=True)
         output['data']['image/png'] = base64.b64encode(small.getvalue()).decode()
     nbformat.write(nb, path)
+
+
+def hide_places(path):
+    "No machine's folders in the outputs: what lies in the project or the home is named from there"
+    nb = nbformat.read(path, as_version=4)
+    for output in (o for c in nb.cells for o in c.get('outputs', ())):
+        for kind, text in [('text', output.get('text'))] + list(output.get('data', {}).items()):
+            if not isinstance(text, str) or kind.startswith('image/'): continue
+            text = text.replace(f'{ROOT}/', '').replace(f'{Path.home()}/', '~/')
+            if kind == 'text': output.text = text
+            else: output.data[kind] = text
+    nbformat.write(nb, path)
+
+
+def code_hash(path):
+    "Of all code cells: a page whose hash is not the one it was stamped with has stale outputs"
+    cells = nbformat.read(path, as_version=4).cells
+    code = '\0'.join(c.source for c in cells if c.cell_type == 'code')
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def stamp(path):
+    "Write beside the outputs which code made them"
+    nb = nbformat.read(path, as_version=4)
+    nb.metadata['ran'] = code_hash(path)
+    nbformat.write(nb, path)
+
+
+def keep_strip():
+    "The rows that the chapters have painted here become those that are shipped"
+    from cargan.deploy.course import Strip
+    strip = Strip()
+    strip.shipped.mkdir(exist_ok=True)
+    for row in strip.own.glob('[a-z]*.png'): shutil.copy(row, strip.shipped)
+    strip.show().savefig(drawn := io.BytesIO(), dpi=100)
+    Image.open(drawn).convert('RGB').quantize(128).save(NBS/'images'/'strip.png', optimize=True)
 
 
 def run_pages(paths, root):
@@ -154,7 +191,11 @@ def main():
     if args.in_place:
         pages = [(NBS/p).with_suffix('.ipynb') for p in args.pages]
         run_pages(pages, NBS)
-        for page in pages: shrink(page)
+        for page in pages:
+            shrink(page)
+            hide_places(page)
+            stamp(page)
+        keep_strip()
     else: build(args.pages)
 
 
