@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -29,6 +30,30 @@ ROOT = Path(__file__).parent.parent
 NBS, RUN, PROC, DOCS = (ROOT/name for name in ('nbs', '_proc_run', '_proc', '_docs'))
 SKIP = 'skip-execution'
 FLAGGED = re.compile(r'^#\|\s*(slow|cuda|eval:\s*false)\b', re.M)
+
+
+# A saved widget is dead, and nbclient sometimes waits for ever where one is shown
+STATIC = '''
+import ipywidgets
+
+def interact(f=None, **ranges):
+    "Without a widget: what is decorated is called once, with its defaults"
+    def once(g):
+        g()
+        return g
+    return once if f is None else None
+
+ipywidgets.interact = interact
+'''
+
+
+def without_widgets():
+    "A folder of IPython's settings whose kernels show no sliders"
+    folder = Path(tempfile.mkdtemp())
+    startup = folder/'profile_default'/'startup'
+    startup.mkdir(parents=True)
+    (startup/'00_static.py').write_text(STATIC)
+    return folder
 
 
 def execute(path):
@@ -107,6 +132,7 @@ def run_pages(paths, root):
     os.environ['OMP_NUM_THREADS'] = str(max(1, threads//2))
     os.environ.pop('MPLBACKEND', None)   # the kernel's own puts the figures into the notebook
     os.environ['FASTPROGRESS_NO_BAR'] = '1'
+    os.environ['IPYTHONDIR'] = str(without_widgets())
     def one(path):
         start = time.time()
         execute(path)
