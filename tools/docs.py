@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +30,7 @@ from pygments.lexers import PythonLexer
 ROOT = Path(__file__).parent.parent
 NBS, RUN, PROC, DOCS = (ROOT/name for name in ('nbs', '_proc_run', '_proc', '_docs'))
 SKIP = 'skip-execution'
+LONGEST = 'train', '10_training' # begin with them
 FLAGGED = re.compile(r'^#\|\s*(slow|cuda|eval:\s*false)\b', re.M)
 
 
@@ -170,6 +172,34 @@ def mend_links(site):
         page.write_text(text, encoding='utf-8')
 
 
+KATEX = 'katex@0.16' # of npm; MIT licence, kept beside it
+FROM_NET = re.compile(r'https://cdn\.jsdelivr\.net/npm/katex@[\d.]+/dist')
+
+
+def vendor_katex(site):
+    "Equations without a network: KaTeX out of its npm package, beside the pages"
+    home = site/'site_libs'/'katex'
+    with tempfile.TemporaryDirectory() as tmp:
+        try: subprocess.run(['npm', 'pack', '--silent', KATEX], cwd=tmp, check=True,
+                            stdout=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError) as e:
+            print(f'npm cannot fetch {KATEX} ({e}): equations will need a network', file=sys.stderr)
+            return
+        with tarfile.open(next(Path(tmp).glob('katex-*.tgz'))) as tar:
+            tar.extractall(tmp, filter='data')
+        dist = Path(tmp)/'package'/'dist'
+        for name in ('katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js'):
+            (home/name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(dist/name, home/name)
+        (home/'fonts').mkdir()
+        for font in (dist/'fonts').glob('*.woff2'): shutil.copy(font, home/'fonts')
+        shutil.copy(Path(tmp)/'package'/'LICENSE', home)
+    for page in site.rglob('*.html'):
+        up = '../'*(len(page.relative_to(site).parts) - 1)
+        text = page.read_text(encoding='utf-8')
+        page.write_text(FROM_NET.sub(f'{up}site_libs/katex', text), encoding='utf-8')
+
+
 def check_links(site):
     "Stop where a page links to a page or a place that is not there"
     pages = {p: p.read_text(encoding='utf-8') for p in site.resolve().rglob('*.html')}
@@ -187,7 +217,7 @@ def build(pages=()):
     from nbdev.serve import proc_nbs
     for d in (RUN, PROC, DOCS): shutil.rmtree(d, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
-    found = sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem != 'train', p.name))  # longest first
+    found = sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem not in LONGEST, p.name))
     wanted = {(RUN/p).with_suffix('.ipynb') for p in pages} | {RUN/'index.ipynb'}
     for p in found if pages else ():
         if p not in wanted: p.unlink()
@@ -201,6 +231,7 @@ def build(pages=()):
     shutil.move(PROC/'_docs', DOCS)
     source_pages(DOCS)
     mend_links(DOCS)
+    vendor_katex(DOCS)
     if not pages: check_links(DOCS)
     print(f"the site is at {DOCS/'index.html'}")
 
