@@ -58,6 +58,20 @@ def test_wheel_holds_everything(wheel):
     assert wheel.stat().st_size < 40e6
 
 
+def test_the_course_comes_out_of_the_wheel(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path/'site')
+    (tmp_path/'run.py').write_text('from cargan.deploy.course import cargan_course\n'
+                                   'cargan_course()\n')
+    def copy(): return subprocess.run([sys.executable, 'run.py', 'here'], cwd=tmp_path,
+                                      capture_output=True, text=True,
+                                      env={'PYTHONPATH': str(tmp_path/'site'), 'PATH': ''})
+    assert copy().returncode == 0
+    made = tmp_path/'here'
+    assert {p.name for p in LINE} < {p.name for p in made.iterdir()} and (made/'images').is_dir()
+    again = copy()
+    assert again.returncode == 2 and 'is not empty' in again.stderr
+
+
 def test_wheel_metadata(wheel):
     ini = ConfigParser(delimiters=['='])
     ini.read(ROOT/'settings.ini', encoding='utf-8')

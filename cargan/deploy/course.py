@@ -50,7 +50,7 @@ def copy_course(
 
 @command
 def cargan_course(
-    folder:str='cargan-course' # the folder to make; must not exist, or be empty
+    folder:str # the folder to make; must not exist, or be empty
 ):
     "Copy the notebooks of the course to FOLDER"
     out = copy_course(folder)
