@@ -209,7 +209,7 @@ presets:dict[str, Preset] = dict(
     medium=_changed(Preset(), dict(
         size=128, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None,
         code=128, attention_at=(2, 3), resize=True, dropout=0., lambda_features=10., batch=8,
-        epochs=8, decay_epochs=3, lr_g=3.2e-4, lr_d=3.2e-4, betas=(.5, .999), ema=.999,
+        epochs=5, decay_epochs=2, lr_g=3.2e-4, lr_d=3.2e-4, betas=(.5, .999), ema=.999,
         jitter=False)),
     tiny=_changed(Preset(), dict(
         size=32, ngf=8, ndf=8, backbone='light', pretrained=False, classifier_size=None, dropout=0.,
