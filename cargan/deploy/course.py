@@ -7,6 +7,7 @@ __all__ = ['EXAMPLES', 'ROWS', 'course_pages', 'copy_course', 'cargan_course', '
            'batches', 'examples', 'keep', 'kept', 'course_classifier', 'course_table', 'Strip']
 
 # %% ../../nbs/workshop/deploy/course.ipynb #b78077f0
+import io
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
@@ -22,13 +23,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-from ..core import CarganError, building
+from ..core import CarganError, building, write_whole
 from ..data.audio import LMS, LMSSpec, cut_windows, load_audio
 from ..data.loaders import PairLoaders, pairs_dls
 from ..data.store import cache_folder
 from .cli import command
 from .translate import shipped_clips, to_image
 from ..models.classifier import ImageClassifier, classifier_learner
+from ..training.gan import plain
 
 # %% ../../nbs/workshop/deploy/course.ipynb #45e98269
 def course_pages()->Path: # the folder of the notebooks
@@ -91,7 +93,7 @@ def batches(
     n = 0
     while n < steps:
         for batch in dl:
-            yield [t.as_subclass(torch.Tensor) for t in batch]
+            yield [plain(t) for t in batch]
             n += 1
             if n == steps: return
 
@@ -114,8 +116,8 @@ def keep(
 ):
     "Keep the weights of a network for later chapters"
     course_folder().mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), tmp := course_folder()/f'.{name}.tmp')
-    tmp.replace(course_folder()/f'{name}.pt')
+    torch.save(model.state_dict(), buffer := io.BytesIO())
+    write_whole(course_folder()/f'{name}.pt', buffer.getvalue())
 
 def kept(
     name:str, # of `keep`
@@ -164,10 +166,9 @@ class Strip:
     )->Figure: # matplotlib's
         "Keep a row, and show the strip up to it. Raises `CarganError` for another name"
         if name not in ROWS: raise CarganError(f"{name}: the rows are {', '.join(ROWS)}")
-        row = Image.fromarray(np.concatenate([np.array(to_image(p)) for p in pictures], 1))
+        to_image(torch.cat([*pictures], 2)).save(row := io.BytesIO(), 'png')
         self.own.mkdir(parents=True, exist_ok=True)
-        row.save(tmp := self.own/f'.{name}.png')
-        tmp.replace(self.own/f'{name}.png')
+        write_whole(self.own/f'{name}.png', row.getvalue())
         return self.show(name)
 
     def show(self,
