@@ -67,3 +67,10 @@ def test_smoothing_leaves_silence_out():
 
 @pytest.mark.parametrize('yes, no, expected', [([2., 3], [0., 1], 1.), ([0.], [1.], 0.)])
 def test_auroc(yes, no, expected): assert auroc(torch.tensor(yes), torch.tensor(no)) == expected
+
+
+def test_the_table_of_chapter_11_is_that_of_the_runs():
+    import pandas as pd
+    from cargan.deploy.course import course_table
+    from course_table import table
+    pd.testing.assert_frame_equal(course_table(), table())
