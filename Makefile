@@ -13,7 +13,7 @@ export MPLBACKEND ?= Agg
 	install-dev
 
 # AUDIO, LABEL and AT come through the environment, where no character of theirs means anything.
-# test: a quarter of an hour on two cores: does it work here? It is quick and main-line
+# test: about half an hour on two cores: does it work here? It is quick and main-line
 demo test quick main-line install-dev:
 	$(RUN) $@
 

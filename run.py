@@ -74,7 +74,7 @@ def main_line():
 
 
 def test():
-    "A quarter of an hour on two cores: does it work here?"
+    "About half an hour on two cores: does it work here?"
     quick()
     main_line()
 
