@@ -169,6 +169,8 @@ def mend_links(site):
         text = page.read_text(encoding='utf-8')
         text = re.sub(r'blob/main/(cargan/[\w/]+)\.py#L(\d+)"', r'source/\1.html#L-\2"', text)
         text = re.sub(rf'href="({re.escape(up)})([a-z]\w*\.html)(?=["#])', to_chapter, text)
+        # smalldocs renames links written in Markdown, not those in folded text, which is HTML
+        text = re.sub(r'(<a href="[^":]+)\.ipynb(?=["#])', r'\1.html', text)
         page.write_text(text, encoding='utf-8')
 
 
