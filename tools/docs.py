@@ -6,8 +6,10 @@ flagged `slow` or `cuda` are not run and show the outputs they were saved with. 
 `--in-place` writes the outputs of PAGES into the notebooks themselves and builds nothing.
 """
 import argparse
+import ast
 import base64
 import hashlib
+import inspect
 import io
 import os
 import re
@@ -18,19 +20,27 @@ import tarfile
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
+import nbdev.showdoc
 import nbformat
 from nbclient import NotebookClient
+from nbdev.serve import proc_nbs
 from PIL import Image
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+from showdoc import DocmentsTable
+
+from cargan import _modidx
 
 ROOT = Path(__file__).parent.parent
 NBS, RUN, PROC, DOCS = (ROOT/name for name in ('nbs', '_proc_run', '_proc', '_docs'))
 SKIP = 'skip-execution'
 LONGEST = 'train', '10_training' # begin with them
+EXPORTED = re.compile(r'#\|\s*exports?\s*$', re.M)
 FLAGGED = re.compile(r'^#\|\s*(slow|cuda|eval:\s*false)\b', re.M)
 
 
@@ -76,6 +86,27 @@ def join_promise(path):
     nb = nbformat.read(path, as_version=4)
     title, _, promise = nb.cells[0].source.partition('\n\n> ')
     nb.cells[0].source = title + '\n\n> ' + promise.replace('\n> ', ' ')
+    nbformat.write(nb, path)
+
+
+def definitions(code):
+    "The lines at which a cell's public functions and classes begin, decorators included"
+    return [min([d.lineno, *(x.lineno for x in d.decorator_list)]) - 1 for d in ast.parse(code).body
+            if isinstance(d, ast.FunctionDef | ast.ClassDef) and not d.name.startswith('_')]
+
+
+def one_by_one(path):
+    "An exported cell becomes one for each thing that it defines, so that its source stands with it"
+    nb = nbformat.read(path, as_version=4)
+    cells = []
+    for cell in nb.cells:
+        lines = cell.source.split('\n')
+        starts = definitions(cell.source) if EXPORTED.match(cell.source) else []
+        if not starts: cells.append(cell)
+        for a, b in zip([1, *starts[1:]], [*starts[1:], None]) if starts else ():
+            part = '\n'.join(['#| exports', *lines[a:b]]).rstrip()
+            cells.append(nbformat.v4.new_code_cell(part))
+    nb.cells = cells
     nbformat.write(nb, path)
 
 
@@ -126,6 +157,37 @@ def keep_strip():
     for row in strip.own.glob('[a-z]*.png'): shutil.copy(row, strip.shipped)
     strip.show().savefig(drawn := io.BytesIO(), dpi=100)
     Image.open(drawn).convert('RGB').quantize(128).save(NBS/'images'/'strip.png', optimize=True)
+
+
+def fold_sources(pages):
+    "nbdev asks for open sources below the reference: closed ones"
+    for page in pages.rglob('*.ipynb'):
+        text = page.read_text(encoding='utf-8')
+        text = text.replace('#| code-fold: show', '#| code-fold: true')
+        page.write_text(text.replace('Exported source', 'Source'), encoding='utf-8')
+
+
+def first_sentence(symbol):
+    "What a docstring begins with, on one line of a table"
+    text = ' '.join((inspect.getdoc(symbol) or '').split())
+    return re.split(r'(?<=[^.][a-z)`])[.;] |: ', text)[0].replace('|', '\\|')
+
+
+def api_page(page):
+    "An index of all that the library exports, a table a module, written as a page"
+    text = ['---', 'title: All functions and classes', '---', '']
+    for module, found in sorted(_modidx.d['syms'].items()):
+        tree = ast.parse(inspect.getsource(import_module(module)))
+        patched = {f'{ast.unparse(d.args.args[0].annotation)}.{d.name}' for d in tree.body
+                   if isinstance(d, ast.FunctionDef) and d.args.args and d.args.args[0].annotation}
+        rows = []
+        for name, (place, _) in sorted(found.items()):
+            short = name.removeprefix(f'{module}.')
+            if re.search(r'(?:^|\.)_', short) or ('.' in short and short not in patched): continue
+            symbol = attrgetter(short)(import_module(module))
+            rows.append(f'| [`{short}`]({place}) | {first_sentence(symbol)} |')
+        if rows: text += [f'## {module}', '', '| name | what it is |', '|---|---|', *rows, '']
+    page.write_text('\n'.join(text), encoding='utf-8')
 
 
 def run_pages(paths, root):
@@ -216,7 +278,6 @@ def check_links(site):
 
 def build(pages=()):
     "The whole site, or `pages` and the index"
-    from nbdev.serve import proc_nbs
     for d in (RUN, PROC, DOCS): shutil.rmtree(d, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
     found = sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem not in LONGEST, p.name))
@@ -225,8 +286,13 @@ def build(pages=()):
         if p not in wanted: p.unlink()
     found = [p for p in found if p.exists()]
     run_pages(found, RUN)
-    for p in found: join_promise(p)
-    proc_nbs(path=str(RUN), n_workers=2, force=True)
+    for p in found:
+        join_promise(p)
+        one_by_one(p)
+    nbdev.showdoc.BasicMarkdownRenderer = DocmentsTable # in this process, so no other ones
+    proc_nbs(path=str(RUN), n_workers=0, force=True)
+    fold_sources(PROC)
+    api_page(PROC/'api.qmd')
     shutil.copy(ROOT/'_quarto.yml', PROC/'_quarto.yml')
     shutil.rmtree(RUN)
     subprocess.run([Path(sys.executable).parent/'smalldocs', 'render', '_proc'], check=True)
