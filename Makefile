@@ -1,4 +1,5 @@
-# make demo | test | test-all | fuzz | lint | types | docs | outputs | lab | release | clean.
+# make demo | test | test-all | fuzz | lint | types | docs | browser | outputs | lab | release |
+# clean.
 # Needs Python 3.10 to 3.14 and nothing else. Without make: python run.py demo | test
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.10 python3.14 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
@@ -9,7 +10,7 @@ RUN = @test -n "$(PYTHON)" || { echo "cargan needs Python 3.10 to 3.14: install 
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test test-all quick main-line pages pytest fuzz lint types docs outputs lab release clean \
+.PHONY: demo test test-all quick main-line pages pytest fuzz lint types docs browser outputs lab release clean \
 	install-dev
 
 # AUDIO, LABEL and AT come through the environment, where no character of theirs means anything.
@@ -25,7 +26,7 @@ pages: install-dev
 
 # Two files of tests at a time, each with half of the threads
 pytest: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/browser tests
 
 # N mutated files of all kinds; other ones each time, or those of SEED
 fuzz: install-dev
@@ -39,6 +40,10 @@ types: install-dev
 
 docs: install-dev
 	$(BIN)/python tools/docs.py
+
+# The site that make docs has built, and chapters in JupyterLab, in Chromium
+browser: install-dev
+	CARGAN_BROWSER=1 $(BIN)/python -m pytest -q tests/browser
 
 # The main line is committed with its outputs: run it and keep them
 outputs: install-dev

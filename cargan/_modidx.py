@@ -29,6 +29,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'cargan.core.free_name': ('workshop/core/core.html#free_name', 'cargan/core.py'),
                              'cargan.core.has_a_home': ('workshop/core/core.html#has_a_home', 'cargan/core.py'),
                              'cargan.core.in_parallel': ('workshop/core/core.html#in_parallel', 'cargan/core.py'),
+                             'cargan.core.likewise': ('workshop/core/core.html#likewise', 'cargan/core.py'),
                              'cargan.core.locked': ('workshop/core/core.html#locked', 'cargan/core.py'),
                              'cargan.core.new_folder': ('workshop/core/core.html#new_folder', 'cargan/core.py'),
                              'cargan.core.write_whole': ('workshop/core/core.html#write_whole', 'cargan/core.py')},

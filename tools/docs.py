@@ -11,6 +11,7 @@ import base64
 import hashlib
 import inspect
 import io
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import import_module
@@ -68,14 +70,25 @@ def without_widgets():
     return folder
 
 
+def solutions(nb):
+    "The code in the folded solutions of a chapter's exercises, as cells"
+    text = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
+    _, _, exercises = text.rpartition('\n## Exercises\n')
+    return [nbformat.v4.new_code_cell(textwrap.dedent(code))
+            for code in re.findall(r'```python\n(.*?)```', exercises, re.S)]
+
+
 def execute(path):
-    "Run a notebook in place; the flagged cells keep their saved outputs"
+    "Run a notebook in place, then its exercises' solutions; flagged cells keep their saved outputs"
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
         if FLAGGED.search(cell.source): cell.metadata.tags = [SKIP]
+    n = len(nb.cells)
+    nb.cells += solutions(nb)
     client = NotebookClient(nb, timeout=900, kernel_name='python3', skip_cells_with_tag=SKIP,
                             allow_errors=False, resources={'metadata': {'path': str(path.parent)}})
     client.execute()
+    del nb.cells[n:]
     for cell in nb.cells: cell.metadata.pop('tags', None)
     nb.metadata.pop('widgets', None)
     nbformat.write(nb, path)
@@ -110,6 +123,26 @@ def one_by_one(path):
     nbformat.write(nb, path)
 
 
+def last_sentence(text):
+    "Of a piece of Markdown, as plain text"
+    text = re.sub(r'(?s)<details>.*?</details>|\$\$.*?\$\$|```.*?```', ' ', text)
+    text = re.sub(r'(?m)^[#-].*$', ' ', text) # titles, lists
+    text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', re.sub(r'[*`$]|\\\w+', '', text))
+    return re.split(r'(?<=[.?!:]) (?=[A-Z])', ' '.join(text.split()))[-1].rstrip(':')
+
+
+def alternative_texts(path):
+    "A picture that its cell does not describe (`fig-alt`) is described by the sentence before it"
+    nb = nbformat.read(path, as_version=4)
+    said = ''
+    for cell in nb.cells:
+        if cell.cell_type == 'markdown': said = last_sentence(cell.source) or said
+        if not any('image/png' in o.get('data', ()) for o in cell.get('outputs', ())): continue
+        if 'fig-alt' in cell.source: continue
+        cell.source = f'#| fig-alt: {json.dumps("Picture: " + said)}\n{cell.source}'
+    nbformat.write(nb, path)
+
+
 def shrink(path, width=640, colours=128):
     "Make the pictures in a notebook's outputs small enough to be committed"
     nb = nbformat.read(path, as_version=4)
@@ -136,9 +169,10 @@ def hide_places(path):
 
 
 def code_hash(path):
-    "Of all code cells: a page whose hash is not the one it was stamped with has stale outputs"
+    "Of all code cells without their directives; stale are the outputs of a page stamped otherwise"
     cells = nbformat.read(path, as_version=4).cells
     code = '\0'.join(c.source for c in cells if c.cell_type == 'code')
+    code = re.sub(r'(?m)^#\|.*\n?', '', code)
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
@@ -264,6 +298,14 @@ def vendor_katex(site):
         page.write_text(FROM_NET.sub(f'{up}site_libs/katex', text), encoding='utf-8')
 
 
+def no_fonts_from_the_net(site):
+    "The themes ask Google for theirs: the reader's own ones do"
+    for css in site.rglob('*.css'):
+        text = css.read_text(encoding='utf-8')
+        mended = re.sub(r'@import\s+url\([^)]*fonts\.googleapis[^)]*\);?', '', text)
+        if mended != text: css.write_text(mended, encoding='utf-8')
+
+
 def check_links(site):
     "Stop where a page links to a page or a place that is not there"
     pages = {p: p.read_text(encoding='utf-8') for p in site.resolve().rglob('*.html')}
@@ -289,6 +331,7 @@ def build(pages=()):
     for p in found:
         join_promise(p)
         one_by_one(p)
+        alternative_texts(p)
     nbdev.showdoc.BasicMarkdownRenderer = DocmentsTable # in this process, so no other ones
     proc_nbs(path=str(RUN), n_workers=0, force=True)
     fold_sources(PROC)
@@ -300,6 +343,7 @@ def build(pages=()):
     source_pages(DOCS)
     mend_links(DOCS)
     vendor_katex(DOCS)
+    no_fonts_from_the_net(DOCS)
     if not pages: check_links(DOCS)
     print(f"the site is at {DOCS/'index.html'}")
 

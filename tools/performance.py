@@ -2,7 +2,7 @@
 
 Ten pictures a second, as `nbs/images/performance.gif`; each is painted from the half second of
 sound that begins there. Nothing ties one picture to the next. The piece is of a seed that the
-bundle's data do not have. `--wav FILE` writes the sound.
+bundle's data do not have. The sound stands beside the film, as MP3.
 """
 import argparse
 from pathlib import Path
@@ -65,10 +65,10 @@ def main():
     parser.add_argument('--seconds', type=float, default=8)
     parser.add_argument('--seed', type=int, default=2019)
     parser.add_argument('--out', type=Path, default=GIF)
-    parser.add_argument('--wav', type=Path)
     args = parser.parse_args()
     part, dry, wet = perform(args.label, args.performer, args.seconds, args.seed)
-    if args.wav: sf.write(args.wav, wet, RATE)
+    heard = wet[:round(args.seconds*RATE)]
+    write_whole(args.out.with_suffix('.mp3'), lambda tmp: sf.write(tmp, heard, RATE, format='MP3'))
     starts = np.arange(0, args.seconds, .1)
     svgs = [draw_player(args.label, args.performer, truth(part, dry, t).pose(args.label))
             for t in starts]

@@ -19,6 +19,7 @@ def readme():
     "The text of README.md, with links that lead from there"
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     text = '\n\n'.join(filter(None, map(block, cells))) + '\n'
+    text = re.sub(r'<audio.*?</audio>\n\n', '', text)  # GitHub shows none; the link beside it stays
     return re.sub(r'\]\(((?:images/|workshop/|\d\d_)[^)]*)\)', r'](nbs/\1)', text)
 
 
