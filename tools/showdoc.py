@@ -43,6 +43,7 @@ class DocmentsTable(ShowDocRenderer):
         found = docments(self.sym, full=True, returns=True)
         rows = [cells(f'`{k}`' if k != 'return' else '*returns*', v) for k, v in found.items()
                 if k != 'self' and (k != 'return' or v.docment or v.anno not in (empty, None))]
+        rows = [r for r in rows if any(r[1:])]
         if not rows: return ''
         rows = [('', 'type', 'default', ''), ('---',)*4, *rows]
         said = [i for i in range(4) if any(r[i] for r in rows[2:])] # columns with something in them
