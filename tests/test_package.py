@@ -123,14 +123,21 @@ def test_page_begins(path):
         assert any('Solution' in c and not has_flag(c, 'eval: false') for c in code)
 
 
-@pytest.mark.parametrize('path', LINE[1:], ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', LINE, ids=lambda p: p.stem)
 def test_a_chapter_lets_the_reader_write(path):
     "A stub whose check fails, a solution that passes it; a slider; three exercises, folded answers"
     text, code = '\n'.join(texts(path, 'markdown')), texts(path, 'code')
     assert '### Your turn' in text or '## Your turn' in text
     stubs = [c for c in code if re.search(r'^(    )?def \w+\(.*\): \.\.\.', c, re.M)]
     assert stubs and any(c.startswith('def check') or '\ndef check' in c for c in code)
-    assert any("'right'" in c and 'assert' in c for c in code), 'the solution runs as a test'
+    solved = [c for c in notebook(path)['cells'] if re.search(
+        r"^assert check\(.*\) == 'right'", ''.join(c['source']), re.M)]
+    assert solved, 'the solution runs as a test'
+    for cell in solved:
+        assert cell['metadata']['jupyter']['source_hidden'], 'it is open in Jupyter'
+        assert cell['source'][0] == '#| hide\n', 'it is open on the site'
+    for answer in re.findall(r'</summary>([^\n][^<]*)', text):
+        assert not re.search(r'[`*$]|\]\(', answer), f'Jupyter shows it raw: {answer}'
     assert any(re.search(r'^@?interact\(', c, re.M) for c in code)
     for n in (1, 2, 3): assert text.count(f"\n{n}. {'★'*n} (") == 1, 'graded, with minutes'
     assert text.count('<details>') == text.count('</details>') >= 5
