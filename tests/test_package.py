@@ -184,7 +184,7 @@ def test_imports_have_their_own_cells(path):
 def measured(path):
     "Words of all text, folded too; code cells, the median and the greatest number of their lines"
     seen = [re.sub(r'<[^>]*>|\]\([^)]*\)', ' ', t) for t in texts(path, 'markdown')]
-    lines = [len(re.findall(r'^.*\S', t, re.M)) for t in texts(path, 'code')]
+    lines = [len(re.findall(r'^(?!#\|).*\S', t, re.M)) for t in texts(path, 'code')]
     return dict(words=sum(len(t.split()) for t in seen), cells=len(lines), median=median(lines),
                 longest=max(lines))
 
