@@ -171,8 +171,7 @@ def hide_places(path):
 def code_hash(path):
     "Of all code cells without their directives; stale are the outputs of a page stamped otherwise"
     cells = nbformat.read(path, as_version=4).cells
-    code = '\0'.join(c.source for c in cells if c.cell_type == 'code')
-    code = re.sub(r'(?m)^#\|.*\n?', '', code)
+    code = '\0'.join(re.sub(r'(?m)^#\|.*\n?', '', c.source) for c in cells if c.cell_type == 'code')
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
