@@ -63,7 +63,7 @@ def demo():
 def quick():
     "The tests that take seconds"
     install('dev')
-    run(PYTHON, '-m', 'pytest', '-q', 'tests', '-m', 'not slow')
+    run(PYTHON, '-m', 'pytest', '-q', 'tests', '--ignore', 'tests/browser', '-m', 'not slow')
 
 
 def main_line():

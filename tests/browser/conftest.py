@@ -1,19 +1,13 @@
 """The site and JupyterLab in a real browser, without a network. `make browser` builds nothing: it
 needs `_docs` (`make docs`) and a Chromium, and says so where one is missing."""
 import os
-import shutil
 import threading
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-DOCS = ROOT/'_docs'
-NAMES = 'chromium', 'chromium-browser', 'google-chrome'
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+from built import CHROMIUM, DOCS
 
 
 def needed(there, what):
@@ -40,7 +34,8 @@ def browser():
     needed(CHROMIUM, 'no Chromium here: install the package chromium')
     sync_api = pytest.importorskip('playwright.sync_api')
     with sync_api.sync_playwright() as p:
-        quiet = ['--no-sandbox', '--autoplay-policy=no-user-gesture-required']
+        quiet = ['--no-sandbox', '--disable-dev-shm-usage',
+                 '--autoplay-policy=no-user-gesture-required']
         chromium = p.chromium.launch(executable_path=CHROMIUM, args=quiet)
         yield chromium
         chromium.close()

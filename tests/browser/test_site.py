@@ -1,6 +1,6 @@
 "Every page of the site, at the width of a laptop and of a phone"
 import pytest
-from conftest import DOCS
+from built import DOCS
 
 PAGES = sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob('*.html')
                if 'site_libs' not in p.parts and 'source' not in p.relative_to(DOCS).parts)
