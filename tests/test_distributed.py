@@ -16,7 +16,7 @@ from one_batch import CASES
 
 HERE = Path(__file__).parent
 pytest.importorskip('accelerate',
-                    reason="several processes need Accelerate: pip install 'cargan[scale]'")
+                    reason="several processes need Accelerate: pip install 'cargan-course[scale]'")
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(),
                                 reason="this PyTorch has no gloo")
 BIN = Path(sys.executable).parent

@@ -152,7 +152,7 @@ def load_inception(
     or without weights"""
     try: import torch_fidelity.feature_extractor_inceptionv3 as fidelity
     except ImportError as e:
-        raise CarganError("FID needs torch-fidelity: pip install 'cargan[metrics]'") from e
+        raise CarganError("FID needs torch-fidelity: pip install 'cargan-course[metrics]'") from e
     _at_hand('Inception', url := fidelity.URL_INCEPTION_V3, 95, fetch)
     wanted = 'inception-v3-compat', ['2048', 'logits_unbiased']
     try: return fidelity.FeatureExtractorInceptionV3(*wanted).to(default_device())
@@ -228,7 +228,7 @@ def ssim(
     torchmetrics, on other shapes"""
     try: from torchmetrics.functional.image import structural_similarity_index_measure as measure
     except ImportError as e:
-        raise CarganError("SSIM needs torchmetrics: pip install 'cargan[metrics]'") from e
+        raise CarganError("SSIM needs torchmetrics: pip install 'cargan-course[metrics]'") from e
     a, b, device = to_bytes(a), to_bytes(b), default_device()
     if a.shape[-1] < 11:
         raise CarganError(f"SSIM looks at 11 x 11 pixels, these pictures are {a.shape[-1]} wide: "
@@ -248,7 +248,7 @@ def lpips(
     or without weights"""
     try: import torchmetrics.functional.image as tm
     except ImportError as e:
-        raise CarganError("LPIPS needs torchmetrics: pip install 'cargan[metrics]'") from e
+        raise CarganError("LPIPS needs torchmetrics: pip install 'cargan-course[metrics]'") from e
     from torchvision.models import AlexNet_Weights
     _at_hand('AlexNet', url := AlexNet_Weights.IMAGENET1K_V1.url, 233, fetch)
     def floats(x): return to_bytes(x).to(default_device()).float()/127.5 - 1

@@ -231,7 +231,7 @@ def _join():
     try: from accelerate import PartialState
     except ImportError as e:
         raise CarganError(f"started as {num_distrib()} processes, which needs Accelerate: "
-                          f"pip install 'cargan[scale]'") from e
+                          f"pip install 'cargan-course[scale]'") from e
     if not dist.is_initialized(): atexit.register(_leave)
     PartialState(timeout=timedelta(minutes=10))
     if rank_distrib(): warnings.simplefilter('ignore') # process 0 says it for all

@@ -230,7 +230,8 @@ def tracker(
             import wandb
             if rank_distrib() == 0: _ask_wandb(wandb.login)
     except ImportError as e:
-        raise CarganError(f"{name} is not installed ({e}); say: pip install 'cargan[track]'") from e
+        raise CarganError(f"{name} is not installed ({e}); say: "
+                          "pip install 'cargan-course[track]'") from e
     return {'': _nothing, 'tensorboard': _tensorboard, 'wandb': _wandb}[name]
 
 def _nothing(run, config): return []
