@@ -230,6 +230,13 @@ def test_readme_is_the_index():
 
 # The code
 
+def test_messages_install_ours():
+    "The name of the package is that of another project on the index"
+    for path in sorted((ROOT/'cargan').rglob('*.py')):
+        for name in re.findall(r"pip install '?([\w-]+)\[", path.read_text(encoding='utf-8')):
+            assert name == DISTRIBUTION, path.name
+
+
 FOLDERS = ['core', 'data', 'models', 'training', 'evaluation', 'deploy', 'all']
 FILES = {'.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): p
          for p in sorted((ROOT/'cargan').rglob('*.py')) if p.name != '_modidx.py'}
