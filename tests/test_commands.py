@@ -126,7 +126,7 @@ def test_bad_data(sh, synth, tiny, tmp_path):
     shutil.copytree(synth, spoilt)
     pictures = sorted((spoilt/'img'/'train').rglob('*.jpg'))
     for p in pictures[:3]: p.write_bytes(p.read_bytes()[:200])
-    refused(train(spoilt), '.jpg', '2 other')
+    refused(train(spoilt), '.jpg', 'like 2 more')
     assert not (tmp_path/'run').exists()
     refused(sh('cargan-evaluate', tiny, tmp_path/'nowhere'), 'nowhere')
     (tmp_path/'hollow').mkdir()

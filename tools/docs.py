@@ -73,7 +73,8 @@ def without_widgets():
 def solutions(nb):
     "The code in the folded solutions of a chapter's exercises, as cells"
     text = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
-    _, _, exercises = text.rpartition('\n## Exercises\n')
+    _, found, exercises = text.rpartition('\n## Exercises\n')
+    if not found: return []
     return [nbformat.v4.new_code_cell(textwrap.dedent(code))
             for code in re.findall(r'```python\n(.*?)```', exercises, re.S)]
 
