@@ -10,8 +10,8 @@ RUN = @test -n "$(PYTHON)" || { echo "cargan needs Python 3.10 to 3.14: install 
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test test-all quick main-line pages pytest fuzz lint types docs browser outputs lab release clean \
-	install-dev
+.PHONY: demo test test-all quick main-line pages pytest fuzz lint types docs browser outputs lab \
+	release clean install-dev
 
 # AUDIO, LABEL and AT come through the environment, where no character of theirs means anything.
 # test: about half an hour on two cores: does it work here? It is quick and main-line

@@ -22,6 +22,7 @@ import tempfile
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -79,6 +80,14 @@ def solutions(nb):
             for code in re.findall(r'```python\n(.*?)```', exercises, re.S)]
 
 
+@contextmanager
+def edited(path):
+    "A notebook to be changed, and written at the end"
+    nb = nbformat.read(path, as_version=4)
+    yield nb
+    nbformat.write(nb, path)
+
+
 def execute(path):
     "Run a notebook in place, then its exercises' solutions; flagged cells keep their saved outputs"
     nb = nbformat.read(path, as_version=4)
@@ -95,12 +104,10 @@ def execute(path):
     nbformat.write(nb, path)
 
 
-def join_promise(path):
+def join_promise(nb):
     "nbdev takes the first line of what stands below a title; here it may have two"
-    nb = nbformat.read(path, as_version=4)
     title, _, promise = nb.cells[0].source.partition('\n\n> ')
     nb.cells[0].source = title + '\n\n> ' + promise.replace('\n> ', ' ')
-    nbformat.write(nb, path)
 
 
 def definitions(code):
@@ -109,9 +116,8 @@ def definitions(code):
             if isinstance(d, ast.FunctionDef | ast.ClassDef) and not d.name.startswith('_')]
 
 
-def one_by_one(path):
+def one_by_one(nb):
     "An exported cell becomes one for each thing that it defines, so that its source stands with it"
-    nb = nbformat.read(path, as_version=4)
     cells = []
     for cell in nb.cells:
         lines = cell.source.split('\n')
@@ -121,7 +127,6 @@ def one_by_one(path):
             part = '\n'.join(['#| exports', *lines[a:b]]).rstrip()
             cells.append(nbformat.v4.new_code_cell(part))
     nb.cells = cells
-    nbformat.write(nb, path)
 
 
 def last_sentence(text):
@@ -132,21 +137,18 @@ def last_sentence(text):
     return re.split(r'(?<=[.?!:]) (?=[A-Z])', ' '.join(text.split()))[-1].rstrip(':')
 
 
-def alternative_texts(path):
+def alternative_texts(nb):
     "A picture that its cell does not describe (`fig-alt`) is described by the sentence before it"
-    nb = nbformat.read(path, as_version=4)
     said = ''
     for cell in nb.cells:
         if cell.cell_type == 'markdown': said = last_sentence(cell.source) or said
         if not any('image/png' in o.get('data', ()) for o in cell.get('outputs', ())): continue
         if 'fig-alt' in cell.source: continue
         cell.source = f'#| fig-alt: {json.dumps("Picture: " + said)}\n{cell.source}'
-    nbformat.write(nb, path)
 
 
-def shrink(path, width=640, colours=128):
+def shrink(nb, width=640, colours=128):
     "Make the pictures in a notebook's outputs small enough to be committed"
-    nb = nbformat.read(path, as_version=4)
     for output in (o for c in nb.cells for o in c.get('outputs', ())):
         png = output.get('data', {}).get('image/png')
         if not png: continue
@@ -154,33 +156,28 @@ def shrink(path, width=640, colours=128):
         if im.width > width: im = im.resize((width, round(im.height*width/im.width)), Image.LANCZOS)
         im.quantize(colours).save(small := io.BytesIO(), 'png', optimize=True)
         output['data']['image/png'] = base64.b64encode(small.getvalue()).decode()
-    nbformat.write(nb, path)
 
 
-def hide_places(path):
+def hide_places(nb):
     "No machine's folders in the outputs: what lies in the project or the home is named from there"
-    nb = nbformat.read(path, as_version=4)
     for output in (o for c in nb.cells for o in c.get('outputs', ())):
         for kind, text in [('text', output.get('text'))] + list(output.get('data', {}).items()):
             if not isinstance(text, str) or kind.startswith('image/'): continue
             text = text.replace(f'{ROOT}/', '').replace(f'{Path.home()}/', '~/')
             if kind == 'text': output.text = text
             else: output.data[kind] = text
-    nbformat.write(nb, path)
 
 
-def code_hash(path):
+def code_hash(nb):
     "Of all code cells without their directives; stale are the outputs of a page stamped otherwise"
-    cells = nbformat.read(path, as_version=4).cells
-    code = '\0'.join(re.sub(r'(?m)^#\|.*\n?', '', c.source) for c in cells if c.cell_type == 'code')
+    cells = [c.source for c in nb.cells if c.cell_type == 'code']
+    code = '\0'.join(re.sub(r'(?m)^#\|.*\n?', '', source) for source in cells)
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
-def stamp(path):
+def stamp(nb):
     "Write beside the outputs which code made them"
-    nb = nbformat.read(path, as_version=4)
-    nb.metadata['ran'] = code_hash(path)
-    nbformat.write(nb, path)
+    nb.metadata['ran'] = code_hash(nb)
 
 
 def keep_strip():
@@ -329,9 +326,10 @@ def build(pages=()):
     found = [p for p in found if p.exists()]
     run_pages(found, RUN)
     for p in found:
-        join_promise(p)
-        one_by_one(p)
-        alternative_texts(p)
+        with edited(p) as nb:
+            join_promise(nb)
+            one_by_one(nb)
+            alternative_texts(nb)
     nbdev.showdoc.BasicMarkdownRenderer = DocmentsTable # in this process, so no other ones
     proc_nbs(path=str(RUN), n_workers=0, force=True)
     fold_sources(PROC)
@@ -361,9 +359,10 @@ def main():
         pages = [(NBS/p).with_suffix('.ipynb') for p in args.pages]
         run_pages(pages, NBS)
         for page in pages:
-            shrink(page)
-            hide_places(page)
-            stamp(page)
+            with edited(page) as nb:
+                shrink(nb)
+                hide_places(nb)
+                stamp(nb)
         keep_strip()
     else: build(args.pages)
 
