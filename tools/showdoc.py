@@ -7,6 +7,13 @@ from fastcore.docments import ShowDocRenderer, docments, empty, qual_name
 
 MODULES = re.compile(r'\b(?:[a-z]\w*\.)+(?=[A-Za-z])')
 
+AT_AN_ADDRESS = re.compile(r'<function (?:\w+\.)*(\w+) at 0x[0-9a-f]+>')
+
+
+def named(text):
+    "Functions among the defaults by their names"
+    return AT_AN_ADDRESS.sub(r'\1', text)
+
 
 def kind(anno):
     "A type as a reader writes it: without modules"
@@ -17,7 +24,7 @@ def kind(anno):
 
 def cells(name, facts):
     "A line of the table: name, type, default, meaning"
-    default = '' if facts.default is empty else f'`{facts.default!r}`'.replace('|', '\\|')
+    default = '' if facts.default is empty else named(f'`{facts.default!r}`').replace('|', '\\|')
     meaning = (facts.docment or '').replace('\n', ' ').replace('|', '\\|')
     return name, kind(facts.anno), default, meaning
 
@@ -31,7 +38,7 @@ class DocmentsTable(ShowDocRenderer):
     def call(self):
         "As one calls it; a line of the page holds 88 characters"
         if self.sig is None: return self.nm
-        names = [str(p.replace(annotation=p.empty)) for p in self.sig.parameters.values()
+        names = [named(str(p.replace(annotation=p.empty))) for p in self.sig.parameters.values()
                  if p.name != 'self']
         hang = ' '*(len(self.nm) + 1)
         return fill(f'{self.nm}({", ".join(names)})', 88, subsequent_indent=hang,
