@@ -180,7 +180,7 @@ def test_user_errors(synth, monkeypatch):
     learn = cargan_learner(dls, 'tiny', c=ImageClassifier(13, 'light'), cbs=together())
     with pytest.raises(CarganError, match='16 pairs .* 3 processes'), learn.no_bar(): learn.fit(1)
     monkeypatch.setitem(sys.modules, 'accelerate', None)
-    with pytest.raises(CarganError, match=r'3 processes.*cargan\[scale\]'):
+    with pytest.raises(CarganError, match=r'3 processes.*cargan-course\[scale\]'):
         join_processes(lambda: None)()
 
 
