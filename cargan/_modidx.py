@@ -1253,6 +1253,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cargan.models.ear.heard': ('workshop/models/ear.html#heard', 'cargan/models/ear.py'),
                                    'cargan.models.ear.log_probabilities': ( 'workshop/models/ear.html#log_probabilities',
                                                                             'cargan/models/ear.py'),
+                                   'cargan.models.ear.pitch_bands': ('workshop/models/ear.html#pitch_bands', 'cargan/models/ear.py'),
                                    'cargan.models.ear.takes_wave': ('workshop/models/ear.html#takes_wave', 'cargan/models/ear.py')},
             'cargan.models.frozen': { 'cargan.models.frozen.Frozen': ('workshop/models/frozen.html#frozen', 'cargan/models/frozen.py'),
                                       'cargan.models.frozen.Frozen.__getstate__': ( 'workshop/models/frozen.html#frozen.__getstate__',

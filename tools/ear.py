@@ -27,12 +27,14 @@ from ear_sounds import KEPT
 from cargan.core import write_whole
 from cargan.data.audio import SILENCE_DB, cut_windows, load_audio, loudness
 from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
-from cargan.models.ear import Ear
+from cargan.models.ear import Ear, EarSpec
 from cargan.training.hearing import Recording, hide_some, remember
 
 LABELS = [*SUB_URMP_LABELS, 'other']
 RATE = 22050
 WINDOW = RATE//2
+SPEC = EarSpec(n_fft=4096, f_min=65., f_max=9000., log=True)
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu' # where ears are trained
 RESTS = -42. # dB: quieter places in clips, which all have one peak, are rests
 
 
@@ -54,6 +56,12 @@ class Sounds:
         self.family, self.kind = np.array(family), np.array(kind)
         self.weight = self._weights()
 
+    def to(self, device):
+        "The same clips there"
+        self.x, self.y = self.x.to(device), self.y.to(device)
+        self.weight = self.weight.to(device)
+        return self
+
     def _weights(self):
         """Labels weigh alike, another twice as much. Within a label families weigh as the root of
         their clips' number; kinds of another weigh alike"""
@@ -69,10 +77,10 @@ class Sounds:
 def crops(x, rows, length, rng):
     "[len(rows), length] samples of clips, the louder one of two places, a little higher or lower"
     n, total = len(rows), x.shape[1]
-    ratio = 2**((torch.rand(n, 1, generator=rng) - .5)/12)
+    ratio = 2**((torch.rand(n, 1, generator=rng, device=x.device) - .5)/12)
     room = total - length*ratio - 2
-    i, best = torch.arange(length)[None], None
-    at = torch.rand(n, 2, generator=rng)*room
+    i, best = torch.arange(length, device=x.device)[None], None
+    at = torch.rand(n, 2, generator=rng, device=x.device)*room
     clips = x[rows].float()/32767
     for k in (0, 1):
         pos = at[:, k:k + 1] + i*ratio
@@ -90,10 +98,11 @@ class Release:
         pairs = [p for p in find_pairs(data) if p.split == 'train']
         waves = [cut_windows(load_audio(p.sound, RATE))[0] for p in pairs]
         self.x = (torch.stack(waves).clamp(-1, 1)*32767).short()
-        self.y = torch.tensor([LABELS.index(p.label) for p in pairs])
+        self.x = self.x.to(DEVICE)
+        self.y = torch.tensor([LABELS.index(p.label) for p in pairs], device=DEVICE)
 
     def batch(self, n, rng): # as they are: they have rooms and equalisers of their own
-        rows = torch.randint(0, len(self.y), (n,), generator=rng)
+        rows = torch.randint(0, len(self.y), (n,), generator=rng, device=DEVICE)
         return self.x[rows].float()/32767, self.y[rows]
 
 
@@ -101,9 +110,10 @@ def train(sounds, steps, seed, release=None, batch=64, lr=3e-3, width=24, ear=No
     """An ear, or one that goes on; the moving average of its weights is what comes back. `strong`:
     the share of windows with room, noise and clipping"""
     torch.manual_seed(seed)
-    rng, record = torch.Generator().manual_seed(seed), Recording(seed=seed)
-    ear = ear or Ear(len(LABELS) - 1, width)
-    ear.to(memory_format=torch.channels_last).train()
+    rng = torch.Generator(DEVICE).manual_seed(seed)
+    record, sounds = Recording(seed=seed, device=DEVICE), sounds.to(DEVICE)
+    ear = ear or Ear(len(LABELS) - 1, width, SPEC)
+    ear.to(DEVICE, memory_format=torch.channels_last).train()
     opt = torch.optim.AdamW(ear.parameters(), lr=lr, weight_decay=.02, betas=(.9, .99))
     plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps, pct_start=.2,
                                                cycle_momentum=False)
@@ -127,13 +137,13 @@ def train(sounds, steps, seed, release=None, batch=64, lr=3e-3, width=24, ear=No
         loss.backward()
         opt.step()
         plan.step()
-        losses.append(loss.item())
+        losses.append(loss.detach())
         if step > steps*.3: average = averaged(average, ear)
         if step % 100 == 99:
-            print(f'{step + 1} of {steps}: loss {np.mean(losses[-100:]):.3f}, '
+            print(f'{step + 1} of {steps}: loss {sum(losses[-100:])/100:.3f}, '
                   f'{time.time() - start:.0f} s', flush=True)
     ear.load_state_dict(average)
-    return ear.eval()
+    return ear.cpu().eval()
 
 
 def averaged(average, ear, share=.01):
@@ -225,11 +235,11 @@ def with_memory(ear, sounds, each=40, others=360, seed=0):
     "Features of clips that it was trained on, as they are: `each` of a label, more of another"
     rng, rows = np.random.default_rng(seed), []
     for k in range(len(LABELS)):
-        of = np.flatnonzero(sounds.y.numpy() == k)
-        share = sounds.weight[of].numpy()
+        of = np.flatnonzero(sounds.y.cpu().numpy() == k)
+        share = sounds.weight.cpu()[of].numpy()
         n = min(others if k == 13 else each, len(of))
         rows.append(rng.choice(of, n, False, share/share.sum()))
-    rows = torch.from_numpy(np.concatenate(rows))
+    rows, sounds = torch.from_numpy(np.concatenate(rows)), sounds.to('cpu')
     wave = crops(sounds.x, rows, WINDOW, torch.Generator().manual_seed(seed))
     rows, wave = (t[loudness(wave) > RESTS] for t in (rows, wave))
     remember(ear, torch.cat([ear.features(w) for w in wave.split(128)]), sounds.y[rows])

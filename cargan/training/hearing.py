@@ -26,10 +26,11 @@ class Recording:
     def __init__(self,
         sample_rate:int=22050, # Hz
         lead:float=.2, # seconds of each window before what is kept, for the room
-        seed:int=0 # of the rooms and the draws
+        seed:int=0, # of the rooms and the draws
+        device:str|torch.device='cpu' # where the sounds are
     ):
-        self.rate, self.lead = sample_rate, round(lead*sample_rate)
-        self.rng = torch.Generator().manual_seed(seed)
+        self.rate, self.lead, self.device = sample_rate, round(lead*sample_rate), device
+        self.rng = torch.Generator(device).manual_seed(seed)
         self._rooms:dict[int, torch.Tensor] = {}
 
     def __call__(self,
@@ -40,41 +41,41 @@ class Recording:
         n, length = len(wave), wave.shape[1] - self.lead
         m = 1 << (wave.shape[1] - 1).bit_length()
         far = self._draw(n) < strong
-        gain = self._equaliser(n, m)*torch.where(far, self._room(n, m), torch.ones(()))
+        gain = self._equaliser(n, m)*torch.where(far, self._room(n, m), 1.)
         y = torch.fft.irfft(torch.fft.rfft(wave, m)*gain, m)[:, self.lead:wave.shape[1]]
         y = y/y.square().mean(1, keepdim=True).sqrt().clamp(min=1e-5)*.1
         drive = 3 + 12*self._draw(n)
         y = torch.where(far & (self._draw(n) < .4), (y*drive).tanh()/drive, y)
         return torch.where(far & (self._draw(n) < .7), y + self._noise(n, length), y)
 
-    def _draw(self, n, k=1): return torch.rand(n, k, generator=self.rng)
-    def _normal(self, n, k): return torch.randn(n, k, generator=self.rng)
+    def _draw(self, n, k=1): return torch.rand(n, k, generator=self.rng, device=self.device)
+    def _normal(self, n, k): return torch.randn(n, k, generator=self.rng, device=self.device)
 
     def _equaliser(self, n, m): # [n, m//2 + 1] gains: nine bands, a tilt, band limits
-        f = torch.fft.rfftfreq(m, 1/self.rate).clamp(min=20)
+        f = torch.fft.rfftfreq(m, 1/self.rate, device=self.device).clamp(min=20)
         bands = self._normal(n, 9)*7*self._draw(n)
-        bands = bands + self._normal(n, 1)*4*torch.linspace(-1, 1, 9)
+        bands = bands + self._normal(n, 1)*4*torch.linspace(-1, 1, 9, device=self.device)
         at = (f.log2() - math.log2(60))/(math.log2(11000) - math.log2(60))*8
         at = at.clamp(0, 7.999)
         i, share = at.long(), at - at.long()
         db = bands[:, i]*(1 - share) + bands[:, i + 1]*share
-        low = torch.where(self._draw(n) < .3, 60*2**(2.5*self._draw(n)), torch.tensor(10.))
-        high = torch.where(self._draw(n) < .3, 2500*2**(2*self._draw(n)), torch.tensor(30000.))
+        low = torch.where(self._draw(n) < .3, 60*2**(2.5*self._draw(n)), 10.)
+        high = torch.where(self._draw(n) < .3, 2500*2**(2*self._draw(n)), 30000.)
         db = db - 10*(1 + (low/f)**8).log10() - 10*(1 + (f/high)**12).log10()
         return 10**(db/20)
 
     def _room(self, n, m): # [n, m//2 + 1] the spectra of decaying noises, and the direct sound
         if m not in self._rooms:
-            t = torch.arange(int(.6*self.rate))/self.rate
+            t = torch.arange(int(.6*self.rate), device=self.device)/self.rate
             decay = .1*15**self._draw(128)
             tail = self._normal(128, len(t))*(-6.9*t/decay).exp()
             self._rooms[m] = torch.fft.rfft(tail/tail.norm(dim=1, keepdim=True), m)
         share = .9*self._draw(n)
-        which = torch.randint(0, 128, (n,), generator=self.rng)
+        which = torch.randint(0, 128, (n,), generator=self.rng, device=self.device)
         return (1 - share) + share*self._rooms[m][which]
 
     def _noise(self, n, length): # [n, length] of another colour each, 5 to 45 dB below the sound
-        f = torch.fft.rfftfreq(length, 1/self.rate).clamp(min=30)
+        f = torch.fft.rfftfreq(length, 1/self.rate, device=self.device).clamp(min=30)
         spectrum = torch.fft.rfft(self._normal(n, length))*(f/300)**(-1.2*self._draw(n))
         noise = torch.fft.irfft(spectrum, length)
         level = .1*10**(-(5 + 40*self._draw(n))/20)
@@ -83,16 +84,16 @@ class Recording:
 # %% ../../nbs/workshop/training/hearing.ipynb #298dfc91
 def hide_some(
     seen:torch.Tensor, # [N, 3, bands, frames], of `Spectrum`
-    rng:torch.Generator|None=None # of the draws
+    rng:torch.Generator|None=None # of the draws; where `seen` is
 )->torch.Tensor: # the same shape
     "Two ranges of bands and one of frames, of random places and widths, put to the mean"
     x = seen[:, 0]
     for axis, most, times in ((1, .12, 2), (2, .2, 1)):
         size = x.shape[axis]
         for _ in range(times):
-            width = most*torch.rand(len(x), 1, generator=rng)
-            at = torch.rand(len(x), 1, generator=rng)
-            start, i = at*(1 - width)*size, torch.arange(size)
+            width, at = torch.rand(2, len(x), 1, generator=rng, device=x.device)
+            width, i = most*width, torch.arange(size, device=x.device)
+            start = at*(1 - width)*size
             hidden = (i >= start) & (i < start + width*size)
             x = x.masked_fill(hidden.unsqueeze(3 - axis), 0.)
     return torch.cat([x[:, None], seen[:, 1:]], 1)
