@@ -27,13 +27,13 @@ from ear_sounds import KEPT
 from cargan.core import write_whole
 from cargan.data.audio import SILENCE_DB, cut_windows, load_audio, loudness
 from cargan.data.pairs import SUB_URMP_LABELS, find_pairs
-from cargan.models.ear import Ear, EarSpec
+from cargan.models.ear import Ear
 from cargan.training.hearing import Recording, hide_some, remember
 
 LABELS = [*SUB_URMP_LABELS, 'other']
 RATE = 22050
 WINDOW = RATE//2
-SPEC = EarSpec(n_fft=4096, f_min=65., f_max=9000., log=True)
+STEPS = 12000 # of 64 windows; three minutes on a large GPU, three hours on two cores
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu' # where ears are trained
 RESTS = -42. # dB: quieter places in clips, which all have one peak, are rests
 
@@ -106,14 +106,12 @@ class Release:
         return self.x[rows].float()/32767, self.y[rows]
 
 
-def train(sounds, steps, seed, release=None, batch=64, lr=3e-3, width=24, ear=None, strong=.5):
-    """An ear, or one that goes on; the moving average of its weights is what comes back. `strong`:
-    the share of windows with room, noise and clipping"""
+def train(sounds, steps, seed, release=None, batch=64, lr=3e-3):
+    "An ear; the moving average of its weights is what comes back"
     torch.manual_seed(seed)
     rng = torch.Generator(DEVICE).manual_seed(seed)
     record, sounds = Recording(seed=seed, device=DEVICE), sounds.to(DEVICE)
-    ear = ear or Ear(len(LABELS) - 1, width, SPEC)
-    ear.to(DEVICE, memory_format=torch.channels_last).train()
+    ear = Ear(len(LABELS) - 1).to(DEVICE, memory_format=torch.channels_last).train()
     opt = torch.optim.AdamW(ear.parameters(), lr=lr, weight_decay=.02, betas=(.9, .99))
     plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps, pct_start=.2,
                                                cycle_momentum=False)
@@ -125,7 +123,7 @@ def train(sounds, steps, seed, release=None, batch=64, lr=3e-3, width=24, ear=No
                 rows = torch.multinomial(sounds.weight, batch - of_release, True, generator=rng)
                 wave, y = crops(sounds.x, rows, record.lead + WINDOW, rng), sounds.y[rows]
                 sounding = loudness(wave[:, record.lead:]) > RESTS # a rest is no instrument
-                wave, y = record(wave[sounding], strong), y[sounding]
+                wave, y = record(wave[sounding]), y[sounding]
                 if release:
                     more, label = release.batch(of_release, rng)
                     wave, y = torch.cat([wave, more]), torch.cat([y, label])
@@ -245,18 +243,6 @@ def with_memory(ear, sounds, each=40, others=360, seed=0):
     remember(ear, torch.cat([ear.features(w) for w in wave.split(128)]), sounds.y[rows])
 
 
-def joined(ears):
-    "Ears that were trained apart, side by side; the heads' mean"
-    new = Ear(**{**ears[0].recipe, 'bodies': len(ears)})
-    for k, ear in enumerate(ears): new.bodies[k].load_state_dict(ear.bodies[0].state_dict())
-    with torch.no_grad():
-        for name in ('head', 'quiet'):
-            heads = [getattr(ear, name) for ear in ears]
-            getattr(new, name).weight.copy_(torch.cat([h.weight for h in heads], 1)/len(ears))
-            getattr(new, name).bias.copy_(sum(h.bias for h in heads)/len(ears))
-    return new.eval()
-
-
 def calibration(work):
     """The temperature at which what is said of strangers' clips is as sure as it is right, and the
     limit that refuses one known instrument in twenty: both from the ears that `table` keeps, each
@@ -298,7 +284,7 @@ def without(sounds, work, family, steps, seed):
     return row
 
 
-def table(sounds, work, steps=2000, seed=0, only=None, json_file=None):
+def table(sounds, work, steps=STEPS, seed=0, only=None, json_file=None):
     "A row a family"
     work.mkdir(parents=True, exist_ok=True)
     start = time.time()
@@ -308,18 +294,12 @@ def table(sounds, work, steps=2000, seed=0, only=None, json_file=None):
     write_whole(json_file or work/'ear.json', json.dumps(told, indent=1).encode())
 
 
-# Two bodies: what was recorded anew, and strongly, travels; what was only equalised is exact
-ROUNDS = dict(strong=(.5, 11000), light=(0., 5000)) # share of strong recordings, steps
-
-def release(sounds, work, out, data=None, seed=0):
+def release(sounds, work, out, data=None, steps=STEPS, seed=0):
     "The ear that ships: all sounds, the bundle's own recordings with them; memory and limits"
-    heard, ears = Sounds(sounds), []
-    for k, (name, (strong, steps)) in enumerate(ROUNDS.items()):
-        path = out.with_suffix(f'.{name}.pt')
-        own = Release(data) if data and not path.exists() else None
-        if not path.exists(): keep(train(heard, steps, seed + k, own, strong=strong), path)
-        ears.append(kept(path))
-    ear = joined(ears)
+    heard, bare = Sounds(sounds), out.with_suffix('.bare.pt')
+    if not bare.exists():
+        keep(train(heard, steps, seed, Release(data) if data else None), bare)
+    ear = kept(bare)
     with_memory(ear, heard, seed=seed)
     found = calibration(work)
     ear.temperature.fill_(found['temperature'])
@@ -356,7 +336,7 @@ def main():
     parser.add_argument('what', choices=('table', 'train', 'ask'))
     parser.add_argument('sounds', type=Path)
     parser.add_argument('work', type=Path, help='folder of the ears')
-    parser.add_argument('--steps', type=int, help='table: of each ear')
+    parser.add_argument('--steps', type=int, default=STEPS, help='of an ear')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--data', type=Path, help="train: the bundle's made data")
     parser.add_argument('--real', type=Path, help='ask: recordings, <label>*.ogg')
@@ -366,9 +346,9 @@ def main():
     args.work.mkdir(parents=True, exist_ok=True)
     ear = args.work/'ear.pt'
     if args.what == 'table':
-        table(args.sounds, args.work, args.steps or 2000, args.seed, args.only, args.json)
+        table(args.sounds, args.work, args.steps, args.seed, args.only, args.json)
     elif args.what == 'train':
-        release(args.sounds, args.work, ear, args.data, args.seed)
+        release(args.sounds, args.work, ear, args.data, args.steps, args.seed)
     else:
         found = ask(args.sounds, ear, args.real)
         if args.json: write_whole(args.json, json.dumps(found, indent=1).encode())

@@ -84,7 +84,7 @@ class LMS(nn.Module):
     )->torch.Tensor: # [B, 1, S, S] in [-1, 1], row 0 the lowest band
         power = self.power(wave)[..., :self.spec.size]/(self.spec.n_fft/4)**2 # full-scale sine: 1
         db = 10*(self.bands.T @ power).clamp(min=1e-10).log10()
-        return (1 + 2*db.clamp(-self.spec.db_range, 0)/self.spec.db_range)[:, None]
+        return (1 + 2*db.clamp(-self.spec.db_range, 0.)/self.spec.db_range)[:, None]
 
     @torch.no_grad()
     def inverse(self,

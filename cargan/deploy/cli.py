@@ -6,7 +6,7 @@ is wrong."""
 # %% auto #0
 __all__ = ['PACKAGE', 'PICTURES', 'PAGES', 'OPTIONAL', 'command', 'no_bar_into_files', 'write_json', 'picture_format',
            'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare', 'cargan_train', 'cargan_evaluate',
-           'cargan_ablate', 'cargan_convert']
+           'cargan_ablate', 'cargan_convert', 'cargan_export']
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import inspect
@@ -392,3 +392,20 @@ def cargan_convert(
     print(f"{p.size} pixels, ngf {p.ngf}, {len(names)} labels, "
           f"classifier {model.metrics['classifier']}: {out}; "
           f"next: cargan-translate SOUND --label {names[0]} --bundle {out}")
+
+# %% ../../nbs/workshop/deploy/cli.ipynb #e1c9a0f7
+@command
+def cargan_export(
+    bundle:str, # a bundle, a hub's owner/name, or small or medium for those that ship
+    out:str, # the file to write, .onnx
+    half:bool=False, # weights in 16 bits, for a download
+    json:str='' # write the largest differences to PyTorch here
+):
+    "Write spectrum, ear and both stages as one ONNX file, compared with PyTorch as it is written"
+    _check(out, json, reads=(_file_of(bundle),))
+    from cargan.deploy.export import export_onnx
+    from cargan.models.cascade import CARGAN
+    found = export_onnx(CARGAN.from_pretrained(bundle), out, half)
+    write_json(json, found)
+    apart = max(v for k, v in found.items() if k != 'logs')
+    print(f"{out}: {Path(out).stat().st_size/1e6:.1f} MB, pictures within {apart:.0e} of PyTorch's")

@@ -23,6 +23,7 @@ import torch
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import nn
 
 from ..core import CarganError
 from ..data.audio import LMS, SILENCE_DB, cut_windows, load_audio, loudness, to_mono
@@ -107,7 +108,7 @@ def _cell_html(title, im): # a picture of a table
 class Translator:
     "Sound files to pictures with a trained model"
     def __init__(self,
-        model:CARGAN # is put in `eval` mode
+        model:nn.Module # a `CARGAN`, or an `OnnxModel`; is put in `eval` mode
     ):
         self.model, self.lms = model.eval(), LMS(model.spec)
 
@@ -115,9 +116,14 @@ class Translator:
     def from_pretrained(cls,
         bundle:str|Path|None=None, # a bundle's path, or a hub's owner/name; the shipped one if None
         device:str|torch.device='cpu', # where the model runs
+        engine:str='torch', # or 'onnx': twice as fast on a CPU, with the extra `onnx`
         **kwargs:Any # passed to `CARGAN.from_pretrained`: networks of one's own, the hub's options
     )->'Translator':
         "A translator from a bundle. Raises `CarganError` as `CARGAN.from_pretrained` does"
+        if engine == 'onnx' or str(bundle).endswith('.onnx'):
+            from cargan.deploy.export import onnx_model
+            return cls(onnx_model(bundle))
+        if engine != 'torch': raise CarganError(f"engine {engine!r}: is neither torch nor onnx")
         return cls(CARGAN.from_pretrained(bundle, device, **kwargs))
 
     @property
@@ -152,7 +158,9 @@ def paint(self:Translator,
 @patch
 def _spectra(self:Translator, windows): # [N, 1, S, S]
     self._check_takes('lms', 'a sound')
-    return self.lms(windows).to(self.device)
+    lms = self.lms(windows).to(self.device)
+    lms.wave = windows # an exported model makes its own
+    return lms
 
 # %% ../../nbs/workshop/deploy/translate.ipynb #0bb65e80
 @patch

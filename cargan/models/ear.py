@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from fastai.torch_core import TensorBase
 from torch import nn
 from torch.nn import functional as F
 from torchaudio import transforms as AT
 
 from ..core import CarganError
-from ..data.audio import LMS, SILENCE_DB, loudness, mel_bands
+from ..data.audio import LMS, SILENCE_DB, loudness
 
 # %% ../../nbs/workshop/models/ear.ipynb #6cf48e4e
 @dataclass(frozen=True)
@@ -23,13 +24,12 @@ class EarSpec:
     "How the ear turns a sound into a spectrum; travels with its weights"
     sample_rate:int=22050 # Hz
     seconds:float=.5 # of a window
-    n_fft:int=2048 # samples of one short spectrum, Hann window
+    n_fft:int=4096 # samples of one short spectrum, Hann window
     hop:int=344 # samples from one to the next
-    bands:int=128 # mel bands
-    f_min:float=30. # Hz, lower edge of the lowest
-    f_max:float=10000. # Hz, upper edge of the highest
+    bands:int=128 # at equal steps of pitch
+    f_min:float=65. # Hz, middle of the lowest
+    f_max:float=9000. # Hz, middle of the highest
     floor:float=70. # dB below the loudest place, under which nothing is seen
-    log:bool=False # bands at equal steps of pitch, and not mel bands?
 
     @property
     def n_samples(self)->int: # samples of one window
@@ -55,8 +55,8 @@ class Spectrum(nn.Module):
         self.spec = spec
         self.power = AT.Spectrogram(spec.n_fft, hop_length=spec.hop, power=2)
         with torch.device('cpu'): # also where a bundle is only weighed
-            mel = pitch_bands(spec) if spec.log else mel_bands(spec, spec.bands)
-        self.register_buffer('mel', mel, persistent=False)
+            bands = pitch_bands(spec)
+        self.register_buffer('bands', bands, persistent=False)
 
     def forward(self,
         wave:torch.Tensor # [N, n] mono, of any loudness
@@ -65,7 +65,7 @@ class Spectrum(nn.Module):
         silent = (loudness(wave) <= SILENCE_DB).to(wave.dtype)
         wave = wave/wave.square().mean(1, keepdim=True).sqrt().clamp(min=1e-5)
         power = self.power(wave)[..., :wave.shape[1]//self.spec.hop]
-        db = 10*(self.mel.T @ power + 1e-7).log10()
+        db = 10*(self.bands.T @ power + 1e-7).log10()
         db = torch.maximum(db, db.amax((1, 2), keepdim=True) - self.spec.floor)
         db = db - db.mean((1, 2), keepdim=True)
         x = db/db.std((1, 2), keepdim=True).clamp(min=1.)
@@ -105,18 +105,16 @@ class Ear(nn.Module):
     takes = 'wave' # its input; other classifiers of sounds take an LMS
     def __init__(self,
         n_labels:int, # number of labels K
-        width:int=24, # channels of the first convolution; each block doubles them
+        width:int=32, # channels of the first convolution; each block doubles them
         spec:EarSpec|dict[str, Any]|None=None, # of the spectrum
-        rows:int=0, # of remembered features, see `memory`
-        bodies:int=1 # networks side by side
+        rows:int=0 # of remembered features, see `memory`
     ):
         super().__init__()
         self.spec = EarSpec(**spec) if isinstance(spec, dict) else spec or EarSpec()
         self.recipe:dict[str, Any] = dict(n_labels=n_labels, width=width, rows=rows,
-                                          bodies=bodies, spec=asdict(self.spec))
-        self.n_labels, self.n_features = n_labels, 48*width*bodies
-        self.spectrum = Spectrum(self.spec)
-        self.bodies = nn.ModuleList(_Body(width) for _ in range(bodies))
+                                          spec=asdict(self.spec))
+        self.n_labels, self.n_features = n_labels, 48*width
+        self.spectrum, self.body = Spectrum(self.spec), _Body(width)
         self.drop, self.head = nn.Dropout(.3), nn.Linear(self.n_features, n_labels + 1)
         self.quiet = nn.Linear(self.n_features, n_labels + 1) # the head for silence
         for name, v in (('temperature', torch.ones(())), ('limit', torch.tensor(.5))):
@@ -135,7 +133,7 @@ class Ear(nn.Module):
         seen:torch.Tensor # [N, 3, bands, frames], of `Spectrum`
     )->torch.Tensor: # [N, n_features]
         "Features of a spectrum"
-        return torch.cat([body(seen) for body in self.bodies], 1)
+        return self.body(seen)
 
     def decide(self,
         features:torch.Tensor, # [N, n_features]
@@ -172,7 +170,8 @@ def log_probabilities(
             raise CarganError("this model's ear takes samples of sound, not a spectrogram")
         return model.audio(wave).log_softmax(1)
     if lms is None: lms = LMS(model.spec).to(wave.device)(wave)
-    return F.pad(model.audio(lms.as_subclass(torch.Tensor)), (0, 1), value=-1e9).log_softmax(1)
+    if isinstance(lms, TensorBase): lms = lms.as_subclass(torch.Tensor)
+    return F.pad(model.audio(lms), (0, 1), value=-1e9).log_softmax(1)
 
 def heard(
     model:nn.Module, # as for `log_probabilities`
