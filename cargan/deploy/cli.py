@@ -6,7 +6,7 @@ is wrong."""
 # %% auto #0
 __all__ = ['PACKAGE', 'PICTURES', 'PAGES', 'OPTIONAL', 'command', 'no_bar_into_files', 'write_json', 'picture_format',
            'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare', 'cargan_train', 'cargan_evaluate',
-           'cargan_ablate', 'cargan_convert', 'cargan_export']
+           'cargan_ablate', 'cargan_convert', 'cargan_export', 'cargan_video']
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import inspect
@@ -409,3 +409,25 @@ def cargan_export(
     write_json(json, found)
     apart = max(v for k, v in found.items() if k != 'logs')
     print(f"{out}: {Path(out).stat().st_size/1e6:.1f} MB, pictures within {apart:.0e} of PyTorch's")
+
+# %% ../../nbs/workshop/deploy/cli.ipynb #f1135a90
+@command
+def cargan_video(
+    sound:str, # a sound file of any kind, rate and length, or a film
+    out:str, # the film, .mp4
+    label:str='', # the instrument; heard if not given
+    bundle:str='', # a bundle, an .onnx file, or a hub's owner/name; the shipped one if not given
+    beside:str='', # what to show beside the player: stage1, spectrum, waveform, with spaces between
+    size:int=512, # height, in pixels
+    engine:str='torch', # or onnx, which is quicker
+    json:str='' # write what was heard, and from when to when, here
+):
+    "Film the musician who plays a sound"
+    _check(out, json, reads=(sound, _file_of(bundle)))
+    from cargan.deploy.film import film
+    from cargan.deploy.translate import Translator
+    translator = Translator.from_pretrained(bundle or None, engine=engine)
+    made = film(translator, sound, out, label or None, beside=beside.split(), size=size,
+                progress=True)
+    write_json(json, {**made.heard.to_dict(), 'out': str(made.path), 'pictures': made.score.frames})
+    print(made)

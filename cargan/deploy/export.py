@@ -12,7 +12,9 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,16 +54,17 @@ class Whole(nn.Module):
 SAME = 1e-4 # how far outputs may be from PyTorch's, log-probabilities ten times as far
 _NEEDS = "ONNX needs onnx, onnxscript and onnxruntime: pip install 'cargan-course[onnx]'"
 
-def _session(path): # of onnxruntime
+def _session(path): # of onnxruntime; or of a graph, as bytes
     try: import onnxruntime
     except ImportError as e: raise CarganError(_NEEDS) from e
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    try: return onnxruntime.InferenceSession(str(path), options,
-                                             providers=['CPUExecutionProvider'])
+    graph = path if isinstance(path, bytes) else str(path)
+    try: return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
     except Exception as e: # onnxruntime's own kinds have no common ancestor
         why = str(e).splitlines()[0][:160]
-        raise CarganError(f"{path}: is no ONNX file that can be run ({why}); make it with "
+        name = 'the exported graph' if isinstance(path, bytes) else path
+        raise CarganError(f"{name}: is no ONNX file that can be run ({why}); make it with "
                           "cargan-export") from e
 
 @contextmanager
@@ -91,6 +94,16 @@ def _facts(model): # the file's metadata
                 size=model.spec.size, limit=1. if ear is None else float(ear))
     return dict(cargan=__version__, licence='Apache-2.0', **{k: json.dumps(v) for k, v in
                                                              told.items()})
+
+def _name_label(proto, k): # 'told': the label that is painted, where a graph can be cut
+    from onnx import TensorProto, helper
+    node = next(n for n in proto.graph.node if n.op_type == 'Where' and 'label' in n.input)
+    was, node.output[0] = node.output[0], 'told'
+    for n in proto.graph.node:
+        for i, name in enumerate(n.input):
+            if name == was: n.input[i] = 'told'
+    told = helper.make_tensor_value_info('told', TensorProto.FLOAT, ['n', k])
+    proto.graph.value_info.append(told)
 
 def _halve(proto, weights): # in 16 bits, made 32 again as they are loaded
     from onnx import TensorProto, helper, numpy_helper
@@ -147,6 +160,7 @@ def export_onnx(
     check_output(path)
     whole, found = Whole(_unfolded(model, half)), {}
     proto = _program(whole).model_proto
+    _name_label(proto, len(model.labels))
     if half: _halve(proto, dict(whole.named_parameters()))
     for key, value in _facts(model).items():
         entry = proto.metadata_props.add()
@@ -168,7 +182,7 @@ class OnnxModel(nn.Module):
     ):
         "Raises `CarganError` where the file is not one of ours"
         super().__init__()
-        self.session = _session(path)
+        self.path, self.session = Path(path), _session(path)
         told = self.session.get_modelmeta().custom_metadata_map
         if not {'labels', 'spec', 'cargan'} <= set(told):
             raise CarganError(f"{path}: is an ONNX file, but not of cargan-export")
@@ -178,32 +192,40 @@ class OnnxModel(nn.Module):
         self.here = nn.Parameter(torch.zeros(0), requires_grad=False) # on the CPU
         self.__dict__['audio'] = _Hears(self, json.loads(told['limit']))
 
-    def run(self,
-        wanted:tuple[str, ...], # names of outputs
-        wave:torch.Tensor, # [N, n_samples]
-        label:torch.Tensor|None=None # [N, K]; heard if not given
-    )->list[torch.Tensor]:
-        "Some of the outputs"
+    @cached_property
+    def painter(self)->Any: # a session of the graph behind the label
+        import onnx
+        wanted = ['stage1', 'residue', 'stage2']
+        cut = onnx.utils.Extractor(onnx.load(self.path))
+        part = cut.extract_model(['wave', 'label', 'told'], wanted) # the first two for their sizes
+        return _session(part.SerializeToString())
+
+    def hear(self,
+        wave:torch.Tensor # [N, n_samples]
+    )->torch.Tensor: # [N, K + 1] log-probabilities
+        "The ear's part of the graph"
         import onnxruntime
         only = onnxruntime.RunOptions()
         only.only_execute_path_to_fetches = True
-        label = torch.zeros(len(wave), len(self.labels)) if label is None else label
-        fed = dict(wave=wave.float().numpy(), label=label.float().numpy())
-        return [torch.from_numpy(a) for a in self.session.run(list(wanted), fed, only)]
+        none = np.zeros((len(wave), len(self.labels)), np.float32)
+        fed = dict(wave=wave.float().numpy(), label=none)
+        return torch.from_numpy(self.session.run(['logs'], fed, only)[0])
 
     def forward(self,
         lms:torch.Tensor, # [N, 1, S, S], with the samples it was made of as `wave`
         label:torch.Tensor # [N] indices
     )->Stages:
         "Both stages"
-        wave, one_hot = getattr(lms, 'wave'), F.one_hot(label.long(), len(self.labels))
-        stage1, residue, stage2 = self.run(('stage1', 'residue', 'stage2'), wave, one_hot)
-        return Stages((stage1, residue, one_hot, lms, label, stage2))
+        wave, told = getattr(lms, 'wave'), F.one_hot(label.long(), len(self.labels)).float()
+        made = self.painter.run(None, dict(wave=wave.float().numpy(), label=told.numpy(),
+                                           told=told.numpy()))
+        stage1, residue, stage2 = map(torch.from_numpy, made)
+        return Stages((stage1, residue, told, lms, label, stage2))
 
 class _Hears: # in the place of a frozen ear
     takes = 'wave'
     def __init__(self, file, limit): self.file, self.limit, self.model = file, limit, self
-    def __call__(self, wave): return self.file.run(('logs',), wave)[0]
+    def __call__(self, wave): return self.file.hear(wave)
 
 # %% ../../nbs/workshop/deploy/export.ipynb #3a715008
 def onnx_model(

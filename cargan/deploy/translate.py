@@ -126,6 +126,14 @@ class Translator:
         if engine != 'torch': raise CarganError(f"engine {engine!r}: is neither torch nor onnx")
         return cls(CARGAN.from_pretrained(bundle, device, **kwargs))
 
+    def film(self,
+        sound:Any, # as for `cargan.deploy.film.film`
+        *args:Any, **kwargs:Any # passed to it
+    )->Any: # a `Film`
+        "A film of the player of a sound, of any length (page deploy/film)"
+        from cargan.deploy.film import film
+        return film(self, sound, *args, **kwargs)
+
     @property
     def labels(self)->tuple: return self.model.labels # in the order of the one-hot label
     @property

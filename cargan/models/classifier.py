@@ -137,12 +137,13 @@ class SoundEncoder(nn.Module):
     "A code of the sound, level and pitch left in, for the bottom of the U-Nets (not in the paper)"
     def __init__(self,
         n_code:int=128, # numbers in the code
-        size:int=64, # side S of the LMS
+        size:int=64, # side S of the LMS; what is larger is seen as 64
         width:int=16 # channels of the first convolution
     ):
         super().__init__()
         self.recipe, w = dict(n_code=n_code, size=size, width=width), width
-        self.n_code = n_code
+        self.n_code, size = n_code, min(size, 64)
+        self.pool = nn.AdaptiveAvgPool2d(size)
         self.body = nn.Sequential(_conv(1, w, (1, 2)),
                                   _block(w, 2*w), _block(2*w, 4*w), _block(4*w, 4*w))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(2*4*w*(size//8), n_code))
@@ -151,7 +152,7 @@ class SoundEncoder(nn.Module):
         lms:torch.Tensor # [B, 1, S, S] in [-1, 1]
     )->torch.Tensor: # [B, n_code]
         "The code"
-        x = self.body(lms)                                      # [B, 4*width, S/8, S/16]
+        x = self.body(self.pool(lms))                           # [B, 4*width, 8, 4] from 64 on
         return self.head(torch.cat([x.mean(3), x.amax(3)], 1))  # time: average and peak
 
 # %% ../../nbs/workshop/models/classifier.ipynb #34fd5658

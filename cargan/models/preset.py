@@ -208,9 +208,8 @@ presets:dict[str, Preset] = dict(
         jitter=False)),
     medium=_changed(Preset(), dict(
         size=128, ngf=16, ndf=16, backbone='light', pretrained=False, classifier_size=None,
-        code=128, attention_at=(2, 3), resize=True, dropout=0., lambda_features=10., batch=8,
-        epochs=5, decay_epochs=2, lr_g=3.2e-4, lr_d=3.2e-4, betas=(.5, .999), ema=.999,
-        jitter=False)),
+        code=128, attention_at=(2, 3), dropout=0., batch=16, epochs=6, lr_g=4.47e-4, lr_d=4.47e-4,
+        betas=(.5, .999), ema=.995, jitter=False)),
     tiny=_changed(Preset(), dict(
         size=32, ngf=8, ndf=8, backbone='light', pretrained=False, classifier_size=None, dropout=0.,
         batch=16, epochs=1, lr_g=1e-3, lr_d=4e-4, betas=(.5, .999), ema=.9, jitter=False)))

@@ -109,8 +109,7 @@ def _ear(dls, run, seed): # an ear and its accuracy: kept, or fitted
 def train_encoder(
     dls:DataLoaders, # of `pairs_dls`, best `without` `RoomAndLevel`
     preset:str|Path|Preset='small', # as for `get_preset`
-    epochs:int|None=None, # through the data; 16, down to 8 from 12,500 training pairs on; 3 from
-                          # 128 pixels on
+    epochs:int|None=None, # through the data; 16, down to 8 from 12,500 training pairs on
     cbs:Callback|Sequence|None=None, # callbacks for the learner
     run:str|Path|None=None, # a run folder: it is kept there when trained, and not trained again
     seed:int|None=None # set anew before; random generators are left as they are if not given
@@ -120,8 +119,7 @@ def train_encoder(
     if not p.code: return None
     def fit(encoder):
         learn = encoder_learner(_larger(dls), encoder, cbs=cbs)
-        usual = 3 if p.size > 64 else max(8, min(16, 100_000//n))
-        learn.fit_one_cycle(epochs or usual, 3e-3)
+        learn.fit_one_cycle(epochs or max(8, min(16, 100_000//n)), 3e-3)
         return learn
     return _once('encoder', lambda: SoundEncoder(p.code, p.size), fit, dls, run, seed)[0]
 
