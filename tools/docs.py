@@ -27,6 +27,7 @@ from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 
+import live
 import nbdev.showdoc
 import nbformat
 from nbclient import NotebookClient
@@ -318,7 +319,7 @@ def check_links(site):
 def build(pages=()):
     "The whole site, or `pages` and the index"
     for d in (RUN, PROC, DOCS): shutil.rmtree(d, ignore_errors=True)
-    shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints', 'live'))
     found = sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem not in LONGEST, p.name))
     wanted = {(RUN/p).with_suffix('.ipynb') for p in pages} | {RUN/'index.ipynb'}
     for p in found if pages else ():
@@ -342,7 +343,9 @@ def build(pages=()):
     mend_links(DOCS)
     vendor_katex(DOCS)
     no_fonts_from_the_net(DOCS)
-    if not pages: check_links(DOCS)
+    if not pages:
+        live.build(DOCS/'live')
+        check_links(DOCS)
     print(f"the site is at {DOCS/'index.html'}")
 
 

@@ -20,6 +20,7 @@ def readme():
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     text = '\n\n'.join(filter(None, map(block, cells))) + '\n'
     text = re.sub(r'<audio.*?</audio>\n\n', '', text)  # GitHub shows none; the link beside it stays
+    text = text.replace('](live/index.html)', '](https://cargan.github.io/cargan/live/)')
     return re.sub(r'\]\(((?:images/|workshop/|\d\d_)[^)]*)\)', r'](nbs/\1)', text)
 
 
