@@ -419,7 +419,7 @@ def cargan_video(
     bundle:str='', # a bundle, an .onnx file, or a hub's owner/name; the shipped one if not given
     beside:str='', # what to show beside the player: stage1, spectrum, waveform, with spaces between
     size:int=512, # height, in pixels
-    engine:str='torch', # or onnx, which is quicker
+    engine:str='torch', # or onnx
     json:str='' # write what was heard, and from when to when, here
 ):
     "Film the musician who plays a sound"

@@ -116,7 +116,7 @@ class Translator:
     def from_pretrained(cls,
         bundle:str|Path|None=None, # a bundle's path, or a hub's owner/name; the shipped one if None
         device:str|torch.device='cpu', # where the model runs
-        engine:str='torch', # or 'onnx': twice as fast on a CPU, with the extra `onnx`
+        engine:str='torch', # or 'onnx': quicker for one sound on a CPU; needs the extra `onnx`
         **kwargs:Any # passed to `CARGAN.from_pretrained`: networks of one's own, the hub's options
     )->'Translator':
         "A translator from a bundle. Raises `CarganError` as `CARGAN.from_pretrained` does"
