@@ -22,9 +22,9 @@ class WithNotebooks(build_py):
                         ignore=shutil.ignore_patterns('.*', '__pycache__', '_*'))
 
 
-names = ['synth', 'scale', 'metrics', 'onnx', 'track', 'dev']
+names = ['synth', 'scale', 'metrics', 'onnx', 'app', 'track', 'dev']
 extras = {name: lines(f'{name}_requirements') for name in names}
-extras['dev'] += sum((extras[k] for k in ('synth', 'scale', 'metrics', 'onnx')), [])
+extras['dev'] += sum((extras[k] for k in ('synth', 'scale', 'metrics', 'onnx', 'app')), [])
 
 setup(description=cfg['description'], keywords=cfg['keywords'].split(), author=cfg['author'],
       license=cfg['license'], python_requires=f">={cfg['min_python']},<{cfg['max_python']}",

@@ -6,7 +6,7 @@ is wrong."""
 # %% auto #0
 __all__ = ['PACKAGE', 'PICTURES', 'PAGES', 'OPTIONAL', 'command', 'no_bar_into_files', 'write_json', 'picture_format',
            'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare', 'cargan_train', 'cargan_evaluate',
-           'cargan_ablate', 'cargan_convert', 'cargan_export', 'cargan_video']
+           'cargan_ablate', 'cargan_convert', 'cargan_export', 'cargan_video', 'cargan_app']
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import inspect
@@ -431,3 +431,22 @@ def cargan_video(
                 progress=True)
     write_json(json, {**made.heard.to_dict(), 'out': str(made.path), 'pictures': made.score.frames})
     print(made)
+
+# %% ../../nbs/workshop/deploy/cli.ipynb #a99cafe1
+@command
+def cargan_app(
+    bundle:str='', # a bundle, an .onnx file, or a hub's owner/name; the shipped one if not given
+    host:str='127.0.0.1', # who may reach it: this machine; 0.0.0.0: whoever can
+    port:int=7860, # of its address
+    most_mb:float=50., # of a file
+    most_minutes:float=10. # of sound
+):
+    "An app in a browser: sounds in, pictures and films out. Ctrl-C ends it"
+    from threading import Event
+
+    from cargan.deploy.app import serving
+    if not 1 <= port <= 65535: raise CarganError(f"port {port}: give 1 to 65535")
+    with serving(bundle or None, host, port, most_mb, most_minutes) as address:
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+        try: Event().wait()
+        except KeyboardInterrupt: print('ended')
