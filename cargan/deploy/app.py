@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from ..core import CarganError
-from .film import BESIDE, Stream, film
+from .film import BESIDE, Stream, make_film
 from .translate import Translator
 
 # %% ../../nbs/workshop/deploy/app.ipynb #3b606933
@@ -71,7 +71,7 @@ class Desk:
         "All of it as a film"
         path = self.check(path)
         out = Path(tempfile.mkdtemp(dir=self.folder))/'player.mp4'
-        made = film(self.translator, path, out, None if label == BY_EAR else label,
+        made = make_film(self.translator, path, out, None if label == BY_EAR else label,
                     beside=BESIDE if beside else ())
         told = [f'{s.start:.1f} to {s.end:.1f} s: {s.label or s.reason}'
                 for s in made.heard.segments]

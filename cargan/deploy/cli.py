@@ -6,7 +6,7 @@ is wrong."""
 # %% auto #0
 __all__ = ['PACKAGE', 'PICTURES', 'PAGES', 'OPTIONAL', 'command', 'no_bar_into_files', 'write_json', 'picture_format',
            'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare', 'cargan_train', 'cargan_evaluate',
-           'cargan_ablate', 'cargan_convert', 'cargan_export', 'cargan_video', 'cargan_app']
+           'cargan_ablate', 'cargan_convert']
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import inspect
@@ -392,61 +392,3 @@ def cargan_convert(
     print(f"{p.size} pixels, ngf {p.ngf}, {len(names)} labels, "
           f"classifier {model.metrics['classifier']}: {out}; "
           f"next: cargan-translate SOUND --label {names[0]} --bundle {out}")
-
-# %% ../../nbs/workshop/deploy/cli.ipynb #e1c9a0f7
-@command
-def cargan_export(
-    bundle:str, # a bundle, a hub's owner/name, or small or medium for those that ship
-    out:str, # the file to write, .onnx
-    half:bool=False, # weights in 16 bits, for a download
-    json:str='' # write the largest differences to PyTorch here
-):
-    "Write spectrum, ear and both stages as one ONNX file, compared with PyTorch as it is written"
-    _check(out, json, reads=(_file_of(bundle),))
-    from cargan.deploy.export import export_onnx
-    from cargan.models.cascade import CARGAN
-    found = export_onnx(CARGAN.from_pretrained(bundle), out, half)
-    write_json(json, found)
-    apart = max(v for k, v in found.items() if k != 'logs')
-    print(f"{out}: {Path(out).stat().st_size/1e6:.1f} MB, pictures within {apart:.0e} of PyTorch's")
-
-# %% ../../nbs/workshop/deploy/cli.ipynb #f1135a90
-@command
-def cargan_video(
-    sound:str, # a sound file of any kind, rate and length, or a film
-    out:str, # the film, .mp4
-    label:str='', # the instrument; heard if not given
-    bundle:str='', # a bundle, an .onnx file, or a hub's owner/name; the shipped one if not given
-    beside:str='', # what to show beside the player: stage1, spectrum, waveform, with spaces between
-    size:int=512, # height, in pixels
-    engine:str='torch', # or onnx
-    json:str='' # write what was heard, and from when to when, here
-):
-    "Film the musician who plays a sound"
-    _check(out, json, reads=(sound, _file_of(bundle)))
-    from cargan.deploy.film import film
-    from cargan.deploy.translate import Translator
-    translator = Translator.from_pretrained(bundle or None, engine=engine)
-    made = film(translator, sound, out, label or None, beside=beside.split(), size=size,
-                progress=True)
-    write_json(json, {**made.heard.to_dict(), 'out': str(made.path), 'pictures': made.score.frames})
-    print(made)
-
-# %% ../../nbs/workshop/deploy/cli.ipynb #a99cafe1
-@command
-def cargan_app(
-    bundle:str='', # a bundle, an .onnx file, or a hub's owner/name; the shipped one if not given
-    host:str='127.0.0.1', # who may reach it: this machine; 0.0.0.0: whoever can
-    port:int=7860, # of its address
-    most_mb:float=50., # of a file
-    most_minutes:float=10. # of sound
-):
-    "An app in a browser: sounds in, pictures and films out. Ctrl-C ends it"
-    from threading import Event
-
-    from cargan.deploy.app import serving
-    if not 1 <= port <= 65535: raise CarganError(f"port {port}: give 1 to 65535")
-    with serving(bundle or None, host, port, most_mb, most_minutes) as address:
-        print(f"{address} (Ctrl-C ends it)", flush=True)
-        try: Event().wait()
-        except KeyboardInterrupt: print('ended')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PIECE', 'FPS', 'GAP', 'STEADY', 'QUICK', 'BESIDE', 'EMPTY', 'AUDIO_RATE', 'Stream', 'Score', 'passages',
-           'window_start', 'Steady', 'paint_frames', 'write_film', 'Film', 'film']
+           'window_start', 'Steady', 'paint_frames', 'write_film', 'Film', 'make_film']
 
 # %% ../../nbs/workshop/deploy/film.ipynb #47475efe
 import warnings
@@ -26,7 +26,6 @@ from ..core import CarganError, check_output, free_name, write_whole
 from ..data.audio import SILENCE_DB, loudness
 from ..data.sounds import from_array, is_rate, open_sound
 from .listen import REST, SILENT, Heard, heard_in, log_probs
-from .translate import Translator
 
 # %% ../../nbs/workshop/deploy/film.ipynb #b16da284
 PIECE = 10. # seconds that are in memory at a time
@@ -110,7 +109,7 @@ def _framed(pieces, n): # whole rows of n samples, and at last the rest with zer
 class Score:
     "What a sound is taken for, and when it sounds: all that a film needs to know beforehand"
     def __init__(self,
-        translator:Translator, # of a model that takes sounds
+        translator:Any, # a `Translator` of a model that takes sounds
         stream:Stream # at the model's rate
     ):
         model, spec = translator.model, translator.model.spec
@@ -202,7 +201,7 @@ def _batches(items, size): # lists of at most `size`
     if out: yield out
 
 def paint_frames(
-    translator:Translator, # that takes sounds
+    translator:Any, # a `Translator` that takes sounds
     stream:Stream, # at its rate
     score:Score, # of the stream
     label:str|None=None, # the instrument; heard if not given
@@ -299,7 +298,10 @@ def _after(first, others):
 # %% ../../nbs/workshop/deploy/film.ipynb #5ff4a255
 class Film:
     "A film that was written; shows itself in a notebook"
-    def __init__(self, path, score): self.path, self.score = Path(path), score
+    def __init__(self,
+        path:str|Path, # of the MP4
+        score:Score # what was heard
+    ): self.path, self.score = Path(path), score
 
     @property
     def heard(self)->Heard: return self.score.heard # what the sound was taken for
@@ -311,8 +313,8 @@ class Film:
         from IPython.display import Video
         return Video(str(self.path), embed=True, mimetype='video/mp4')._repr_html_()
 
-def film(
-    translator:Translator, # that takes sounds
+def make_film(
+    translator:Any, # a `Translator` that takes sounds
     sound:Any, # a file or a film; or samples, as `from_array` takes them
     out:str|Path|None=None, # the MP4; a free name after the sound's if not given
     label:str|None=None, # the instrument; heard if not given, for each stretch
@@ -333,7 +335,11 @@ def film(
     if out is None: out = free_name(f'{Path(given).stem}.mp4')
     if Path(out).suffix.lower() != '.mp4': raise CarganError(f"{out}: a film is written as .mp4")
     check_output(out, *([sound] if isinstance(sound, (str, Path)) else []))
-    stream = Stream(sound, translator.model.spec.sample_rate, sample_rate)
+    rate = translator.model.spec.sample_rate
+    if rate % FPS:
+        raise CarganError(f"the bundle hears {rate} samples a second, which {FPS} pictures cannot "
+                          "share; train one at 22050")
+    stream = Stream(sound, rate, sample_rate)
     score = Score(translator, stream)
     pages = _pages(translator, stream, score, label, beside, size, progress)
     write_whole(out, lambda tmp: write_film(tmp, pages, stream.pieces(AUDIO_RATE)))

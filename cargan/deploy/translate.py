@@ -127,12 +127,12 @@ class Translator:
         return cls(CARGAN.from_pretrained(bundle, device, **kwargs))
 
     def film(self,
-        sound:Any, # as for `cargan.deploy.film.film`
+        sound:Any, # as for `make_film`
         *args:Any, **kwargs:Any # passed to it
     )->Any: # a `Film`
         "A film of the player of a sound, of any length (page deploy/film)"
-        from cargan.deploy.film import film
-        return film(self, sound, *args, **kwargs)
+        from cargan.deploy.film import make_film
+        return make_film(self, sound, *args, **kwargs)
 
     @property
     def labels(self)->tuple: return self.model.labels # in the order of the one-hot label
