@@ -345,6 +345,6 @@ def _shared(f, jobs, workers):
                 for p in set(mp.active_children()) - others: p.terminate()
                 raise
     except BrokenProcessPool as e:
-        time.sleep(.2) # Ctrl-C may have ended the worker, and be on its way here
+        time.sleep(2) # Ctrl-C may have ended the worker, and be on its way here
         raise CarganError("a worker died, perhaps for want of memory; "
                           "start again with fewer workers") from e

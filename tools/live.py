@@ -67,19 +67,22 @@ def vendor_runtime(folder):
     (folder/'LICENSE').write_text(f"onnxruntime-web {told['version']}\n\n{MIT}", encoding='utf-8')
 
 
-def write_clips(folder, rate):
-    "FLAC, mono"
+def write_clips(folder, rate, labels):
+    "FLAC, mono, of the instruments that the bundle knows"
     folder.mkdir()
     for label, path in shipped_clips().items():
+        if label not in labels: continue
         sf.write(folder/f'{label}.flac', load_audio(path, rate).numpy(), rate, subtype='PCM_16')
 
 
 def facts(model, folder):
     "What the page has to know of the network"
     names = 'model.onnx', 'ort/ort-wasm-simd-threaded.wasm'
+    limit = round(float(getattr(model.audio.model, 'limit', 1.)), 4)
     return dict(labels=model.labels, rate=model.spec.sample_rate, n=model.spec.n_samples,
-                size=model.spec.size, limit=round(float(model.audio.model.limit), 4),
-                silence_db=SILENCE_DB, bytes={n: (folder/n).stat().st_size for n in names})
+                size=model.spec.size, limit=limit, silence_db=SILENCE_DB,
+                clips=sorted(p.stem for p in (folder/'clips').iterdir()),
+                bytes={n: (folder/n).stat().st_size for n in names})
 
 
 def version(folder):
@@ -96,7 +99,7 @@ def build(folder, bundle='small'):
     model = CARGAN.from_pretrained(bundle)
     export_onnx(model, folder/'model.onnx', half=True)
     vendor_runtime(folder/'ort')
-    write_clips(folder/'clips', model.spec.sample_rate)
+    write_clips(folder/'clips', model.spec.sample_rate, model.labels)
     (folder/'model.json').write_text(json.dumps(facts(model, folder)), encoding='utf-8')
     worker = folder/'sw.js'
     text = worker.read_text(encoding='utf-8')

@@ -339,14 +339,15 @@ function ready() {
   for (const l of facts.labels) {
     const i = facts.labels.indexOf(l)
     $('label').add(new Option(names(l), i))
-    $('clip').add(new Option(names(l), l))
     const name = document.createElement('span'), bar = document.createElement('span')
     name.textContent = names(l)
     bar.className = 'bar'
     bar.append(document.createElement('i'))
     $('residue').append(name, bar)
   }
-  $('clip').value = 'cello'
+  for (const l of facts.clips) $('clip').add(new Option(names(l), l))
+  if (facts.clips.includes('cello')) $('clip').value = 'cello'
+  $('play').disabled = !facts.clips.length
   $('mic').onclick = () => begin(async () => new Microphone())
   $('play').onclick = () => {
     const l = $('clip').value

@@ -1,16 +1,19 @@
 "The live page: clips, files, a microphone, no network, a phone"
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from built import CHROMIUM, DOCS
-from conftest import Seen, needed, served
+from built import CHROMIUM, DOCS, ROOT
+from conftest import needed, served
 
 from cargan.data.audio import load_audio
 from cargan.deploy.translate import Translator, shipped_clips
 
+sys.path.append(str(ROOT/'tools'))
 LOADED = 120_000 # ms that loading may take on a busy machine
 
 
@@ -134,6 +137,43 @@ def test_a_file_that_is_no_sound(page, tmp_path):
     pictures(page, 2)
 
 
+def test_a_file_that_is_too_long(page, tmp_path):
+    "An hour belongs to cargan-video"
+    path = tmp_path/'hour.flac'
+    sf.write(path, np.zeros(3600*8000, np.int16), 8000)
+    page.locator('#file').set_input_files(path)
+    page.get_by_text('hour.flac: is longer than 20 minutes').wait_for(timeout=LOADED)
+
+
+def test_a_file_is_dropped(page):
+    "On any place of the page"
+    data = list(shipped_clips()['tuba'].read_bytes())
+    page.evaluate('''data => {
+        const d = new DataTransfer()
+        d.items.add(new File([new Uint8Array(data)], 'tuba.ogg'))
+        document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: d, bubbles: true}))
+    }''', data)
+    pictures(page, 3)
+    assert 'tuba' in page.locator('#heard').inner_text()
+
+
+def test_a_bundle_of_ones_own(tmp_path, browser):
+    "Other labels, no code, no ear, no clips"
+    import live as tool
+
+    from cargan.models.cascade import CARGAN
+    CARGAN('tiny', ['kazoo', 'tuba']).eval().save(tmp_path/'own.safetensors')
+    tool.build(tmp_path/'site'/'live', tmp_path/'own.safetensors')
+    with served(tmp_path/'site') as address:
+        page = browser.new_context().new_page()
+        page.goto(f'{address}/live/index.html')
+        page.wait_for_function('window.live?.facts')
+        assert page.locator('#clip').inner_text().split() == ['tuba']
+        play(page, 'tuba')
+        pictures(page, 2)
+        assert page.locator('#heard').inner_text() not in ('', '–')
+
+
 def test_a_film_is_recorded(page):
     page.evaluate('live.load()')
     play(page, 'sax')
@@ -192,12 +232,9 @@ def test_by_keyboard(page):
 
 def test_a_microphone(live, tmp_path):
     "Chromium plays a file into it"
-    from playwright.sync_api import sync_playwright
     x = np.tile(load_audio(shipped_clips()['clarinet'], 48000).numpy(), 4)
     sf.write(tmp_path/'mic.wav', x, 48000, subtype='PCM_16')
     # a second Playwright cannot run beside the first in one thread
-    import subprocess
-    import sys
     code = f'''
 from playwright.sync_api import sync_playwright
 with sync_playwright() as p:
@@ -218,7 +255,6 @@ with sync_playwright() as p:
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
     heard, status = json.loads(done.stdout.splitlines()[-1])
     assert status == 'Listening to the microphone.' and 'clarinet' in heard
-    assert sync_playwright
 
 
 def test_little_is_transferred():
@@ -228,6 +264,3 @@ def test_little_is_transferred():
     needed((folder/'model.onnx').exists(), 'the live page is not built: make docs')
     files = [p for p in folder.rglob('*') if p.is_file() and p.parent.name != 'clips']
     assert sum(len(gzip.compress(p.read_bytes(), 6)) for p in files) < 20e6
-
-
-def test_seen_is_used(): assert Seen # the fixture `opened` makes one
