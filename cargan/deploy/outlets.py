@@ -6,7 +6,9 @@
 __all__ = ['cargan_export', 'cargan_video', 'cargan_app']
 
 # %% ../../nbs/workshop/deploy/outlets.ipynb #d40e4505
+import signal
 from pathlib import Path
+from threading import Event
 
 from ..core import CarganError, check_output
 from .cli import command, write_json
@@ -65,11 +67,11 @@ def cargan_app(
     most_minutes:float=10. # of sound
 ):
     "An app in a browser: sounds in, pictures and films out. Ctrl-C ends it"
-    from threading import Event
-
     from cargan.deploy.app import serving
     if not 1 <= port <= 65535: raise CarganError(f"port {port}: give 1 to 65535")
+    asked = Event()
+    for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, lambda *_: asked.set())
     with serving(bundle or None, host, port, most_mb, most_minutes) as address:
         print(f"{address} (Ctrl-C ends it)", flush=True)
-        try: Event().wait()
-        except KeyboardInterrupt: print('ended')
+        asked.wait()
+    print('ended')
