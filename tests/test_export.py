@@ -82,6 +82,15 @@ def test_what_cannot_be_exported(tiny, sh, tmp_path):
     assert not list(tmp_path.glob('x*'))
 
 
+def test_the_bundle_is_not_overwritten(tiny, sh, tmp_path):
+    "Also by the facts about its export"
+    bundle = tmp_path/'own.safetensors'
+    bundle.write_bytes(tiny.read_bytes())
+    code, _, error = sh('cargan-export', bundle, tmp_path/'x.onnx', '--json', bundle)
+    assert code == 2 and 'would replace what is read' in error
+    assert bundle.read_bytes() == tiny.read_bytes() and not (tmp_path/'x.onnx').exists()
+
+
 def test_a_file_of_others(tmp_path):
     "Not every ONNX file is a model of ours, nor every file one of ONNX"
     from onnx import TensorProto, helper

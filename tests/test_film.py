@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ import soundfile as sf
 
 from cargan.core import CarganError
 from cargan.data.audio import load_audio
-from cargan.deploy.film import FPS, Film, Stream, window_start
+from cargan.deploy.film import FPS, Film, Stream, _Part, window_start
 from cargan.deploy.translate import Translator, shipped_clips
 
 RATE = 22050
@@ -77,11 +78,8 @@ def test_windows_stay_in_their_passage():
         start = window_start(i, found, hop, n)
         inside = [(a, b) for a, b in found if a <= i < b]
         assert (start is None) == (not inside)
-        if inside and b_long(inside[0], hop, n):
+        if inside and (inside[0][1] - inside[0][0])*hop >= n:
             assert inside[0][0]*hop <= start <= inside[0][1]*hop - n
-
-
-def b_long(passage, hop, n): return (passage[1] - passage[0])*hop >= n
 
 
 def test_an_empty_stage(small, tmp_path):
@@ -107,6 +105,18 @@ def test_two_instruments(small, tmp_path):
     assert (score.label(.5), score.label(3.5)) == ('tuba', 'flute')
 
 
+def test_a_long_rest_costs_nothing(small, monkeypatch):
+    "What nobody will ask for is not kept"
+    stream = Stream(np.zeros(RATE, np.float32), RATE, RATE)
+    piece, longest = np.zeros(10*RATE, np.float32), 0
+    monkeypatch.setattr(stream, 'pieces', lambda: (piece for _ in range(360)))
+    part = _Part(stream)
+    for start in (0, 5000, 3500*RATE, 3500*RATE + 882):
+        assert len(part(start, 11025)) == 11025
+        longest = max(longest, len(part.held))
+    assert longest < 3*len(piece)
+
+
 def test_pieces_are_the_whole(tmp_path):
     "Stereo that cancels, integers as floats, another rate"
     x = np.random.default_rng(0).normal(0, .1, 50_000).astype(np.float32)
@@ -114,14 +124,9 @@ def test_pieces_are_the_whole(tmp_path):
     sf.write(tmp_path/'b.wav', x*32768, 32000, subtype='FLOAT')
     for name in 'ab':
         path = tmp_path/f'{name}.wav'
-        with pytest.warns() if name == 'b' else _no_warning(): whole = load_audio(path, RATE)
+        with pytest.warns() if name == 'b' else nullcontext(): whole = load_audio(path, RATE)
         got = np.concatenate(list(Stream(path, RATE).pieces()))
         np.testing.assert_allclose(got, whole.numpy(), atol=1e-6)
-
-
-def _no_warning():
-    from contextlib import nullcontext
-    return nullcontext()
 
 
 def test_memory_does_not_grow(untrained, tmp_path):

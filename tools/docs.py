@@ -17,7 +17,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import textwrap
 import time
@@ -32,6 +31,7 @@ import nbdev.showdoc
 import nbformat
 from nbclient import NotebookClient
 from nbdev.serve import proc_nbs
+from npm import npm_package
 from PIL import Image
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -275,21 +275,17 @@ FROM_NET = re.compile(r'https://cdn\.jsdelivr\.net/npm/katex@[\d.]+/dist')
 def vendor_katex(site):
     "Equations without a network: KaTeX out of its npm package, beside the pages"
     home = site/'site_libs'/'katex'
-    with tempfile.TemporaryDirectory() as tmp:
-        try: subprocess.run(['npm', 'pack', '--silent', KATEX], cwd=tmp, check=True,
-                            stdout=subprocess.DEVNULL)
-        except (OSError, subprocess.CalledProcessError) as e:
-            print(f'npm cannot fetch {KATEX} ({e}): equations will need a network', file=sys.stderr)
-            return
-        with tarfile.open(next(Path(tmp).glob('katex-*.tgz'))) as tar:
-            tar.extractall(tmp, filter='data')
-        dist = Path(tmp)/'package'/'dist'
-        for name in ('katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js'):
-            (home/name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(dist/name, home/name)
-        (home/'fonts').mkdir()
-        for font in (dist/'fonts').glob('*.woff2'): shutil.copy(font, home/'fonts')
-        shutil.copy(Path(tmp)/'package'/'LICENSE', home)
+    try:
+        with npm_package(KATEX) as package:
+            for name in ('katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js'):
+                (home/name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(package/'dist'/name, home/name)
+            (home/'fonts').mkdir()
+            for font in (package/'dist'/'fonts').glob('*.woff2'): shutil.copy(font, home/'fonts')
+            shutil.copy(package/'LICENSE', home)
+    except (OSError, subprocess.CalledProcessError) as e:
+        print(f'npm cannot fetch {KATEX} ({e}): equations will need a network', file=sys.stderr)
+        return
     for page in site.rglob('*.html'):
         up = '../'*(len(page.relative_to(site).parts) - 1)
         text = page.read_text(encoding='utf-8')

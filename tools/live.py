@@ -13,11 +13,10 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 import soundfile as sf
+from npm import npm_package
 
 from cargan.data.audio import SILENCE_DB, load_audio
 from cargan.deploy.export import export_onnx
@@ -55,15 +54,12 @@ SOFTWARE.
 def vendor_runtime(folder):
     "WebAssembly, and what loads it"
     folder.mkdir()
-    with tempfile.TemporaryDirectory() as tmp:
-        try: subprocess.run(['npm', 'pack', '--silent', RUNTIME], cwd=tmp, check=True,
-                            stdout=subprocess.DEVNULL)
-        except (OSError, subprocess.CalledProcessError) as e:
-            sys.exit(f'the live page needs npm, which cannot fetch {RUNTIME} ({e})')
-        with tarfile.open(next(Path(tmp).glob('onnxruntime-web-*.tgz'))) as tar:
-            tar.extractall(tmp, filter='data')
-        for name in PARTS: shutil.copy(Path(tmp)/'package'/'dist'/name, folder)
-        told = json.loads((Path(tmp)/'package'/'package.json').read_text(encoding='utf-8'))
+    try:
+        with npm_package(RUNTIME) as package:
+            for name in PARTS: shutil.copy(package/'dist'/name, folder)
+            told = json.loads((package/'package.json').read_text(encoding='utf-8'))
+    except (OSError, subprocess.CalledProcessError) as e:
+        sys.exit(f'the live page needs npm, which cannot fetch {RUNTIME} ({e})')
     (folder/'LICENSE').write_text(f"onnxruntime-web {told['version']}\n\n{MIT}", encoding='utf-8')
 
 

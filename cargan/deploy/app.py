@@ -155,7 +155,7 @@ def serving(
                                        prevent_thread_lock=True, max_file_size=f'{most_mb:g}mb',
                                        theme=theme, ssr_mode=False, footer_links=[])
         except OSError as e:
-            raise CarganError(f"{host}:{port}: is taken, or not this machine's ({e}); "
-                              "give another --port") from e
+            raise CarganError(f"{host}:{port}: is taken, or not this machine's; give another "
+                              "--port or --host") from e
         try: yield address
         finally: app.close(verbose=False)

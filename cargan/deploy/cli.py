@@ -5,8 +5,8 @@ is wrong."""
 
 # %% auto #0
 __all__ = ['PACKAGE', 'PICTURES', 'PAGES', 'OPTIONAL', 'command', 'no_bar_into_files', 'write_json', 'picture_format',
-           'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare', 'cargan_train', 'cargan_evaluate',
-           'cargan_ablate', 'cargan_convert']
+           'check_outputs', 'bundle_file', 'cargan_translate', 'cargan_demo', 'cargan_synth', 'cargan_prepare',
+           'cargan_train', 'cargan_evaluate', 'cargan_ablate', 'cargan_convert']
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #40b29768
 import inspect
@@ -130,7 +130,11 @@ def picture_format(
     if kind in known: return kind
     raise CarganError(f"{path}: a picture cannot be written as {kind}; choose {', '.join(known)}")
 
-def _check(*outs, reads=()): # what is to be written is nothing that is read, nor two things at once
+def check_outputs(
+    *outs:str|Path, # files to be written; empty ones are left out
+    reads:Collection=() # files and folders that are read
+):
+    "Raises `CarganError` where one is something that is read, or two are one"
     outs = [out for out in outs if out]
     for i, out in enumerate(outs): check_output(out, *reads, *outs[:i])
 
@@ -139,7 +143,9 @@ def _check_counts(**numbers): # given or not
         if n is None or 1 <= n <= 1_000_000: continue
         raise CarganError(f"{n} {what}: at least one is needed, and at most a million")
 
-def _file_of(bundle): # which may be given by its folder
+def bundle_file(bundle:str # or its folder
+)->str|Path:
+    "The file that is read"
     return Path(bundle)/'bundle.safetensors' if bundle and Path(bundle).is_dir() else bundle
 
 # %% ../../nbs/workshop/deploy/cli.ipynb #508070de
@@ -154,7 +160,7 @@ def cargan_translate(
 ):
     "Translate a sound to a picture of the musician who plays it"
     place, kind = out or f'{Path(sound).stem}.png', picture_format(out)
-    _check(out, json, reads=(sound, _file_of(bundle)))
+    check_outputs(out, json, reads=(sound, bundle_file(bundle)))
     if not out: check_output(free_name(place))
     from cargan.deploy.translate import Translator
     t = Translator.from_pretrained(bundle or None)(sound, label or None, at)
@@ -175,7 +181,7 @@ def cargan_demo(
 ):
     "Draw sound, both stages and residue label of the shipped clips, or of a file, on one page"
     place, kind = out or 'demo.png', picture_format(out, PAGES)
-    _check(out, json, reads=[audio])
+    check_outputs(out, json, reads=[audio])
     if not out: check_output(free_name(place))
     step = _stopwatch()
     from cargan.deploy.translate import Translator, shipped_clips, show_translations
@@ -211,7 +217,7 @@ def cargan_synth(
     json:str='' # write the facts here
 ):
     "Make SynthURMP: sounds and pictures of 13 instruments in Sub-URMP's layout, and pairs.csv"
-    _check(json, reads=[bank])
+    check_outputs(json, reads=[bank])
     from cargan.data.pairs import find_pairs
     from cargan.data.synth import synth_urmp
     root = synth_urmp(out, pairs=pairs, size=size, seed=seed, banks=[bank] if bank else None)
@@ -242,7 +248,7 @@ def cargan_prepare(
     if kind != 'sub-urmp' and not out:
         raise CarganError(f"{kind}: needs the folder to make: cargan-prepare {kind} ROOT OUT")
     said = Path(out)/'report.json' if out and not out.endswith('.json') else out
-    _check(said if kind == 'sub-urmp' else '', json, reads=(root, boxes))
+    check_outputs(said if kind == 'sub-urmp' else '', json, reads=(root, boxes))
     _check_counts(workers=workers)
     from cargan.data import prepare
     settings:dict[str, Any] = dict(stride=stride, size=size, fit=fit, workers=workers)
@@ -282,7 +288,7 @@ def cargan_train(
     if not minutes >= 0: raise CarganError(f"{minutes} minutes: a number from 0 on is needed")
     folder, options = Path(resume or run or 'runs/cargan'), read_options(set or [])
     bundle = folder/'bundle.safetensors'
-    _check(json, reads=(data, bundle, folder/'config.json', folder/'environment.json'))
+    check_outputs(json, reads=(data, bundle, folder/'config.json', folder/'environment.json'))
     done = bool(resume) and bundle.exists()
     wished = get_preset(preset, **options) if preset else options or None
     model = train_cargan(data or None, folder, wished, epochs, seed, cache=cache,
@@ -306,7 +312,7 @@ def cargan_evaluate(
 ):
     "Judge a bundle's pictures with networks trained here, on real pictures of DATA or JUDGE_DATA"
     kind = picture_format(picture, PAGES)
-    _check(json, picture, reads=(_file_of(bundle), data, judge_data))
+    check_outputs(json, picture, reads=(bundle_file(bundle), data, judge_data))
     from cargan.data.loaders import pairs_dls
     from cargan.evaluation.listening import knows_truth, listening_report
     from cargan.evaluation.metrics import evaluate, plot_report, show_report
@@ -347,7 +353,7 @@ def cargan_ablate(
     if table not in TABLES:
         raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
     _check_counts(seeds=seeds, epochs=epochs)
-    _check(json, reads=(data, judge_data))
+    check_outputs(json, reads=(data, judge_data))
     systems = TABLES[table](get_preset(preset, code=0))
     names, wished = [s.name for s in systems], [n.strip() for n in only.split(',') if n.strip()]
     known = [n.lower() for s in systems for n in (s.name, s.slug)]
@@ -384,7 +390,7 @@ def cargan_convert(
     from cargan.models.convert import convert_published
     names = tuple(n.strip() for n in labels.split(',')) if labels else SUB_URMP_LABELS
     out = out or str(free_name('bundle.safetensors'))
-    _check(out, json, reads=(g1, g2, c))
+    check_outputs(out, json, reads=(g1, g2, c))
     model = convert_published(g1, g2, out, c or None, names, without_classifier=without_classifier)
     p = model.preset
     write_json(json, dict(out=out, size=p.size, ngf=p.ngf, attention=p.attention, labels=names,

@@ -11,6 +11,7 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -89,9 +90,8 @@ def _program(whole): # an `ONNXProgram`, of any batch
 
 # %% ../../nbs/workshop/deploy/export.ipynb #a51a0964
 def _facts(model): # the file's metadata
-    ear = getattr(model.audio.model, 'limit', None)
     told = dict(labels=model.labels, spec=asdict(model.spec), figures=model.metrics,
-                size=model.spec.size, limit=1. if ear is None else float(ear))
+                size=model.spec.size, limit=float(getattr(model.audio.model, 'limit', 1.)))
     return dict(cargan=__version__, licence='Apache-2.0', **{k: json.dumps(v) for k, v in
                                                              told.items()})
 
@@ -117,9 +117,7 @@ def _halve(proto, weights): # in 16 bits, made 32 again as they are loaded
 
 @torch.no_grad()
 def _unfolded(model, half): # a copy, whose weights are as `_halve` leaves them
-    new = CARGAN(model.preset, model.labels, model.spec, c=model.c.model, audio=model.audio.model,
-                 encoder=model.encoder).cpu().eval()
-    new.load_state_dict(model.state_dict())
+    new = deepcopy(model).cpu().eval()
     for p in new.parameters() if half else (): p.copy_(p.half())
     return new
 
@@ -237,7 +235,5 @@ def onnx_model(
     key = hashlib.sha256(json.dumps([__version__, model.labels, asdict(model.spec)]).encode())
     for name, t in model.state_dict().items(): key.update(name.encode() + t.numpy().tobytes())
     path = cache_folder()/f'{key.hexdigest()[:16]}.onnx'
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        export_onnx(model, path)
+    if not path.exists(): export_onnx(model, path)
     return OnnxModel(path)

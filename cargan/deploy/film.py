@@ -7,7 +7,6 @@ __all__ = ['PIECE', 'FPS', 'GAP', 'STEADY', 'QUICK', 'BESIDE', 'EMPTY', 'AUDIO_R
            'window_start', 'Steady', 'paint_frames', 'write_film', 'Film', 'make_film']
 
 # %% ../../nbs/workshop/deploy/film.ipynb #47475efe
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,15 +15,14 @@ from typing import Any
 
 import av
 import numpy as np
-import soxr
 import torch
 from fastprogress.fastprogress import progress_bar
 from PIL import Image
-from torch.nn import functional as F
 
 from ..core import CarganError, check_output, free_name, write_whole
-from ..data.audio import SILENCE_DB, loudness
-from ..data.sounds import from_array, is_rate, open_sound
+from ..data.audio import (SILENCE_DB, Levels, loudness, mono_blocks, no_sound,
+                               tell_damage)
+from ..data.sounds import SoundReader, from_array, is_rate, open_sound
 from .listen import REST, SILENT, Heard, heard_in, log_probs
 
 # %% ../../nbs/workshop/deploy/film.ipynb #b16da284
@@ -44,7 +42,7 @@ class Stream:
                 raise CarganError(f"sample_rate={sample_rate!r}: an array of samples needs its "
                                   "sample_rate, in Hz")
             self.array, self.of, self.name = from_array(sound), float(sample_rate or 0), 'array'
-        self.channel, self.gain, self.seconds = None, 1., 0.
+        self.file:SoundReader|None = None
         self._look()
 
     @contextmanager
@@ -53,58 +51,45 @@ class Stream:
         if self.array is not None:
             yield self.of, (self.array[i:i + 65536] for i in range(0, len(self.array), 65536))
         else:
-            with open_sound(self.name) as f:
-                yield f.rate, f.blocks()
-                self.told = f.end, f.hole
+            with open_sound(self.name) as self.file: yield self.file.rate, self.file.blocks()
 
-    @np.errstate(over='ignore', invalid='ignore') # what is impossible is told by its peak
     def _look(self): # once through: length, peak, and whether the channels cancel
-        power, mixed, peak, n = np.zeros(1), 0., 0., 0
+        levels = Levels()
         with self.blocks() as (rate, blocks):
-            for x in blocks:
-                n += len(x)
-                peak = float(np.maximum(peak, np.abs(x).max(initial=0)))
-                power = power + np.square(x, dtype=float).sum(0)
-                mixed += np.square(x.mean(1), dtype=float).sum()
-        if not n: raise CarganError(f"{self.name}: holds no samples; give a sound with sound in it")
-        if not peak <= 2**31:
-            raise CarganError(f"{self.name}: has NaN, infinite or impossible samples ({peak:g}); "
-                              "write it again from its source")
-        if peak > 8: self.gain = 1/2**(next(b for b in (16, 24, 32) if peak <= 2**(b - 1)) - 1)
-        if mixed < .01*power.max(): self.channel = int(power.argmax())
-        self.seconds, (end, hole) = n/rate, getattr(self, 'told', (None, None))
-        if end is not None: warnings.warn(f"{self.name}: cut off after {end:.2f} s")
-        if hole is not None: warnings.warn(f"{self.name}: damaged at {hole:.2f} s")
+            for _ in levels.of(blocks): pass
+        if not levels.frames: raise CarganError(no_sound(self.file, self.name))
+        self.gain, self.channel = levels.gain(self.name), levels.channel
+        self.seconds = levels.frames/rate
+        if self.file: tell_damage(self.file, self.name)
 
     def pieces(self,
         rate:int|None=None # another than the stream's
     )->Iterator[np.ndarray]: # float32 [n] each, about `PIECE` seconds
         "All of it"
-        rate, kept = rate or self.rate, []
+        rate, kept = rate or self.rate, [np.zeros(0, np.float32)]
         with self.blocks() as (of, blocks):
-            other = soxr.ResampleStream(of, rate, 1, dtype='float32')
-            def more(x, last=False): return x if of == rate else other.resample_chunk(x, last=last)
-            for x in blocks:
-                one = x.mean(1) if self.channel is None else x[:, self.channel]
-                kept.append(more(np.ascontiguousarray(one*np.float32(self.gain))))
-                if sum(map(len, kept)) >= PIECE*rate:
-                    yield np.concatenate(kept)
-                    kept = []
-            kept.append(more(np.zeros(0, np.float32), last=True))
+            for x in mono_blocks(blocks, of, rate, self.channel):
+                kept.append(x*np.float32(self.gain))
+                if sum(map(len, kept)) < PIECE*rate: continue
+                yield np.concatenate(kept)
+                kept = kept[:1]
         yield np.concatenate(kept)
 
 # %% ../../nbs/workshop/deploy/film.ipynb #34fc14ab
 FPS = 25 # pictures a second
 GAP = .3 # seconds: a shorter silence is no rest
 
-def _framed(pieces, n): # whole rows of n samples, and at last the rest with zeros behind it
-    left = np.zeros(0, np.float32)
-    for p in pieces:
-        left = np.concatenate([left, p])
-        k = len(left)//n*n
-        if k: yield torch.from_numpy(left[:k].reshape(-1, n))
-        left = left[k:]
-    if len(left): yield F.pad(torch.from_numpy(left), (0, n - len(left)))[None]
+class _Rows: # of n samples, out of pieces; the last one with zeros behind it
+    def __init__(self, n): self.n, self.left = n, np.zeros(0, np.float32)
+
+    def __call__(self, piece): # [rows, n]
+        x = np.concatenate([self.left, piece])
+        k = len(x)//self.n*self.n
+        self.left = x[k:]
+        return torch.from_numpy(x[:k].reshape(-1, self.n))
+
+    def rest(self): # [0 or 1, n]
+        return self(np.zeros(-len(self.left) % self.n, np.float32))
 
 class Score:
     "What a sound is taken for, and when it sounds: all that a film needs to know beforehand"
@@ -113,11 +98,15 @@ class Score:
         stream:Stream # at the model's rate
     ):
         model, spec = translator.model, translator.model.spec
-        hop, logs, window, level = spec.sample_rate//FPS, [], [], []
-        for x in _framed(stream.pieces(), hop): level.append(loudness(x))
-        for x in _framed(stream.pieces(), spec.n_samples):
-            logs.append(log_probs(model, x))
-            window.append(loudness(x))
+        logs, window, level = [], [], []
+        pictures, halves = _Rows(spec.sample_rate//FPS), _Rows(spec.n_samples)
+        def hear(short, long):
+            level.append(loudness(short))
+            if not len(long): return
+            logs.append(log_probs(model, long))
+            window.append(loudness(long))
+        for piece in stream.pieces(): hear(pictures(piece), halves(piece))
+        hear(pictures.rest(), halves.rest())
         self.level, windows = torch.cat(level), torch.cat(window)
         self.heard = heard_in(model, torch.cat(logs), windows, seconds=stream.seconds)
         floor = max(SILENCE_DB, float(windows.max()) - REST)
@@ -174,22 +163,24 @@ class Steady:
         return self.last
 
 # %% ../../nbs/workshop/deploy/film.ipynb #2cfd111e
+class _Part: # of a stream, at a place that only moves on; silence lies around the stream
+    def __init__(self, stream, lead=0): # lead: samples before its beginning that may be asked for
+        self.pieces, self.held, self.at = stream.pieces(), np.zeros(lead, np.float32), -lead
+
+    def __call__(self, start, n): # samples [n]
+        while self.at + len(self.held) < start + n:
+            past = max(0, min(start - self.at, len(self.held)))
+            more = next(self.pieces, None)
+            if more is None: more = np.zeros(start + n - self.at - len(self.held), np.float32)
+            self.held, self.at = np.concatenate([self.held[past:], more]), self.at + past
+        return self.held[start - self.at:][:n]
+
 def _windows(translator, stream, score): # (number of the picture, samples [n] or None), in order
     spec = translator.model.spec
-    hop, n, held, at = spec.sample_rate//FPS, spec.n_samples, torch.zeros(0), 0 # held: from `at` on
-    pieces = stream.pieces()
+    n, part = spec.n_samples, _Part(stream)
     for i in range(score.frames):
-        start = window_start(i, score.passages, hop, n)
-        if start is None:
-            yield i, None
-            continue
-        start = max(0, start)
-        while at + len(held) < start + n:
-            piece = next(pieces, None)
-            if piece is None: held = F.pad(held, (0, start + n - at - len(held)))
-            else: held = torch.cat([held, torch.from_numpy(piece)])
-        if start - at > 4*n: held, at = held[start - at - n:], start - n
-        yield i, held[start - at:start - at + n]
+        start = window_start(i, score.passages, spec.sample_rate//FPS, n)
+        yield i, None if start is None else torch.from_numpy(part(start, n))
 
 def _batches(items, size): # lists of at most `size`
     out = []
@@ -243,7 +234,7 @@ def _waveform(wave, size): # [size, size, 3] bytes: two seconds, the last one in
 def _page(picture, column, size): # the picture, and a column of smaller ones beside it
     main = _levels(picture, size)
     if not column: return main
-    side = size//max(2, len(column))//2*2
+    side = len(column[0])
     page = np.full((size, side, 3), 255, np.uint8)
     for k, x in enumerate(column): page[k*side:k*side + side] = x
     return np.concatenate([main, page], 1)
@@ -325,13 +316,13 @@ def make_film(
 )->Film:
     """Film the player of a sound. Raises `CarganError` on a bad file, an unknown label or part, and
     a bundle that takes pictures"""
-    translator._check_takes('lms', str(sound) if isinstance(sound, (str, Path)) else 'array')
+    given = str(sound) if isinstance(sound, (str, Path)) else 'array'
+    translator._check_takes('lms', given)
     if label is not None: translator._index(label)
     odd = [b for b in beside if b not in BESIDE]
     if odd: raise CarganError(f"beside {odd[0]!r}: choose among {', '.join(BESIDE)}")
     if not 64 <= size <= 2160 or size % 4:
         raise CarganError(f"{size} pixels: give 64 to 2160, a multiple of 4")
-    given = str(sound) if isinstance(sound, (str, Path)) else 'array'
     if out is None: out = free_name(f'{Path(given).stem}.mp4')
     if Path(out).suffix.lower() != '.mp4': raise CarganError(f"{out}: a film is written as .mp4")
     check_output(out, *([sound] if isinstance(sound, (str, Path)) else []))
@@ -355,12 +346,5 @@ def _pages(translator, stream, score, label, beside, size, progress): # [H, W, 3
         yield _page(two, [made[b]() for b in beside], size)
 
 def _around(stream, frames): # the two seconds around each picture, float32 [n]
-    rate, held, at = stream.rate, np.zeros(stream.rate, np.float32), -stream.rate
-    pieces = stream.pieces()
-    for i in range(frames):
-        start = round((i + .5)*rate/FPS) - rate
-        while at + len(held) < start + 2*rate:
-            piece = next(pieces, None)
-            held = np.concatenate([held, np.zeros(2*rate, np.float32) if piece is None else piece])
-        if start - at > 8*rate: held, at = held[start - at:], start
-        yield held[start - at:start - at + 2*rate]
+    rate, part = stream.rate, _Part(stream, stream.rate)
+    for i in range(frames): yield part(round((i + .5)*rate/FPS) - rate, 2*rate)

@@ -10,13 +10,8 @@ import signal
 from pathlib import Path
 from threading import Event
 
-from ..core import CarganError, check_output
-from .cli import command, write_json
-
-# %% ../../nbs/workshop/deploy/outlets.ipynb #a4ae6356
-def _check(out, json, *reads): # what is to be written is nothing that is read, nor two things
-    check_output(out, *reads)
-    if json: check_output(json, *reads, out)
+from ..core import CarganError
+from .cli import bundle_file, check_outputs, command, write_json
 
 # %% ../../nbs/workshop/deploy/outlets.ipynb #2667e0ce
 @command
@@ -27,7 +22,7 @@ def cargan_export(
     json:str='' # write the largest differences to PyTorch here
 ):
     "Write spectrum, ear and both stages as one ONNX file, compared with PyTorch as it is written"
-    _check(out, json)
+    check_outputs(out, json, reads=[bundle_file(bundle)])
     from cargan.deploy.export import export_onnx
     from cargan.models.cascade import CARGAN
     found = export_onnx(CARGAN.from_pretrained(bundle), out, half)
@@ -48,7 +43,7 @@ def cargan_video(
     json:str='' # write what was heard, and from when to when, here
 ):
     "Film the musician who plays a sound"
-    _check(out, json, sound)
+    check_outputs(out, json, reads=(sound, bundle_file(bundle)))
     from cargan.deploy.film import make_film
     from cargan.deploy.translate import Translator
     translator = Translator.from_pretrained(bundle or None, engine=engine)
