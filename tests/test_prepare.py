@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -99,6 +100,29 @@ def test_truth(whole, noise):
     for r in rows[::20]:
         x, at = sf.read(pairs[r['stem']].sound)[0], int(r['start_ms'])*441//10
         assert len(x) == 22050 and abs(lag(x, noise[at:at + 22050, 0])) < 1024, r
+
+
+def test_three_splits(films, prepare, tmp_path):
+    "A class of three films: one each for training, validation and test, which the loaders find"
+    from cargan.data.loaders import pairs_dls
+    from cargan.data.pairs import find_pairs
+    root = tmp_path/'films'
+    for label in ('drum', 'flute'):
+        (root/label).mkdir(parents=True)
+        for name in ('1.mp4', '2.mp4', '3.mp4'): shutil.copy(films/'drum'/'a.mp4', root/label/name)
+    rc, said, err = prepare('videos', root, tmp_path/'out', '--size', 32, '--valid')
+    assert rc == 0, err
+    parts = {}
+    for p in find_pairs(tmp_path/'out'): parts.setdefault(p.split, set()).add(p.recording)
+    assert {k: len(v) for k, v in parts.items()} == dict(train=2, valid=2, test=2)
+    assert not set.intersection(*parts.values())
+    report = json.loads((tmp_path/'out'/'report.json').read_text())
+    assert report['classes']['drum'] == dict(train=10, valid=10, test=10, recordings=3, silent=0)
+    assert len(pairs_dls(tmp_path/'out').loaders) == 3
+    rc, said, err = prepare('videos', films, tmp_path/'two', '--size', 32, '--stride', 2000,
+                            '--valid')
+    assert rc == 0 and 'drum: has too few recordings for a validation split' in said, err
+    assert {p.split for p in find_pairs(tmp_path/'two')} == {'train', 'test'}
 
 
 def test_workers_make_no_difference(films, whole, tmp_path):

@@ -143,10 +143,14 @@ def _report(rows, settings, skipped, notes):
     classes = {}
     for label in sorted({x['label'] for x in rows}):
         mine = [x for x in rows if x['label'] == label]
-        counts = {s: sum(x['split'] == s for x in mine) for s in ('train', 'test')}
+        splits = ('train', 'valid', 'test') if settings['valid'] else ('train', 'test')
+        counts = {s: sum(x['split'] == s for x in mine) for s in splits}
         classes[label] = dict(**counts, recordings=len({x['recording'] for x in mine}),
                               silent=sum(x['silent'] for x in mine))
-        if not all(counts.values()): notes = [*notes, f"{label}: is in one split only"]
+        if not (counts['train'] and counts['test']): why = 'is in one split only'
+        elif not all(counts.values()): why = 'has too few recordings for a validation split'
+        else: continue
+        notes = [*notes, f"{label}: {why}"]
     named = {k: settings[k] for k in ('kind', 'stride', 'size', 'fit')}
     return Report(**named, pairs=len(rows), classes=classes, warnings=notes, skipped=skipped)
 
@@ -219,21 +223,26 @@ def _cut(spans, border, before): # the spans on one side
 # %% ../../nbs/workshop/data/prepare.ipynb #d496a29e
 def _recording(label, n): return f"{label}{'-' if label[-1].isdigit() else ''}{n:02}"
 
-def _plan(use, name_of, data, stride, size, fit): # (stretches, warnings)
+def _splitting(groups, valid): # a source's split, as a function
+    test = choose_test(groups)
+    held = choose_test({label: g - test for label, g in groups.items()}) if valid else set()
+    return lambda s: 'test' if s in test else 'valid' if s in held else 'train'
+
+def _plan(use, name_of, data, stride, size, fit, valid): # (stretches, warnings)
     borders, groups, numbers, jobs = _borders(use), defaultdict(set), Counter(), []
     for label, f in use:
         if f not in borders: groups[label].add(f)
-    test = choose_test(groups)
+    split_of = _splitting(groups, valid)
     for (label, f), spans in use.items():
-        for part, split in _sides(spans, borders.get(f), f in test):
+        for part, split in _sides(spans, borders.get(f), split_of(f)):
             take = Take(label, _recording(label, numbers[label]), name_of(f), f)
             numbers[label] += 1
             for starts in _minutes(part, stride):
-                jobs.append(Stretch(len(jobs), data, f, (take,), starts, split, size, fit))
+                jobs.append(Stretch(len(jobs), data, f, (take,), starts, split, size, fit, valid))
     return jobs, [_flatters(label, name_of(f), borders[f]) for label, f in use if f in borders]
 
-def _sides(spans, border, tested): # [(spans, split)] of a file
-    if border is None: return [(spans, 'test' if tested else 'train')]
+def _sides(spans, border, split): # [(spans, split)] of a file
+    if border is None: return [(spans, split)]
     return [(_cut(spans, border, True), 'train'), (_cut(spans, border, False), 'test')]
 
 def _flatters(label, name, border): # a warning
@@ -248,7 +257,8 @@ def prepare_videos(
     size:int=256, # side of the pictures, in pixels
     fit:str='crop', # to a square: crop (the middle) or letterbox (black bars)
     workers:int|None=None, # processes; all cores if not given
-    progress:bool=True # show a bar?
+    progress:bool=True, # show a bar?
+    valid:bool=False # keep recordings aside for validation, too?
 )->Report: # counts, warnings, what was skipped; also written as report.json
     """Cut videos into pairs; goes on where it was stopped; `out` is whole or not there. Raises
     `CarganError` on invalid arguments or if nothing can be used"""
@@ -263,11 +273,11 @@ def prepare_videos(
     first = {} # a file that is there twice, by a link, is one file
     parts = [(label, first.setdefault(os.path.realpath(f), f), a, b) for label, f, a, b in parts]
     inputs = [*([root] if root.is_file() else []), *sorted({f for _, f, *_ in parts})]
-    settings = _settings('videos', root, inputs, stride, size, fit)
+    settings = _settings('videos', root, inputs, stride, size, fit, valid=valid)
     with _alone(out) as out:
         hidden = _resume(out, settings)
         use, notes = _usable(parts, name_of, skipped, workers)
-        jobs, flatters = _plan(use, name_of, hidden/'data', stride, size, fit)
+        jobs, flatters = _plan(use, name_of, hidden/'data', stride, size, fit, valid)
         return _work(out, settings, jobs, skipped, notes + flatters, workers, progress)
 
 # %% ../../nbs/workshop/data/prepare.ipynb #8f97f400
@@ -332,7 +342,8 @@ def prepare_urmp(
     fit:str='crop', # a player's slot to a square: crop (the middle) or letterbox (black bars)
     boxes:dict|str|Path|None=None, # or a JSON file: where the players are; equal slots if not given
     workers:int|None=None, # processes; all cores if not given
-    progress:bool=True # show a bar?
+    progress:bool=True, # show a bar?
+    valid:bool=False # keep recordings aside for validation, too?
 )->Report: # counts, warnings, what was skipped; also written as report.json
     """Cut URMP's ensembles into pairs, split by piece; goes on where it was stopped. Raises
     `CarganError` on invalid arguments or if nothing can be used"""
@@ -341,13 +352,13 @@ def prepare_urmp(
     folders = [f for f in visible(root) if f.is_dir() and not f.name.startswith('Supplementary')]
     files = sorted(p for f in folders for g in ('Vid_*', 'AuSep_*', 'Notes_*') for p in f.glob(g)
                    if p.is_file())
-    settings = _settings('urmp', root, files, stride, size, fit, boxes=given)
+    settings = _settings('urmp', root, files, stride, size, fit, boxes=given, valid=valid)
     with _alone(out) as out:
         hidden, pieces, skipped = _resume(out, settings), {}, []
         for f in folders:
             try: pieces[f.name] = _ensemble(f, given)
             except CarganError as e: skipped.append(dict(file=f.name, why=str(e)))
-        jobs = _plan_pieces(pieces, hidden/'data', stride, size, fit)
+        jobs = _plan_pieces(pieces, hidden/'data', stride, size, fit, valid)
         notes = [note for *_, remarks in pieces.values() for note in remarks]
         return _work(out, settings, jobs, skipped, notes, workers, progress)
 
@@ -362,16 +373,17 @@ def _given(boxes): # a dictionary
     return {str(k): v for k, v in given.items()}
 
 # %% ../../nbs/workshop/data/prepare.ipynb #e4826dd9
-def _plan_pieces(pieces, data, stride, size, fit): # stretches
+def _plan_pieces(pieces, data, stride, size, fit, valid): # stretches
     groups, numbers, jobs = defaultdict(set), Counter(), []
     for name, (_, _, tracks, _) in pieces.items():
         for label, *_ in tracks: groups[label].add(name)
-    test = choose_test(groups)
+    split_of = _splitting(groups, valid)
     for name, (span, video, tracks, _) in pieces.items():
-        takes, split = [], 'test' if name in test else 'train'
+        takes, split = [], split_of(name)
         for label, wav, notes, box in tracks:
             takes.append(Take(label, _recording(label, numbers[label]), name, wav, box, notes))
             numbers[label] += 1
         for starts in _minutes([span], stride):
-            jobs.append(Stretch(len(jobs), data, video, tuple(takes), starts, split, size, fit))
+            jobs.append(Stretch(len(jobs), data, video, tuple(takes), starts, split, size, fit,
+                                valid))
     return jobs

@@ -40,13 +40,15 @@ class Stretch:
     video:Path # where the pictures come from
     takes:tuple # of `Take`s
     starts:range # of the windows, ms
-    split:str # 'train' or 'test'
+    split:str # 'train', 'valid' or 'test'
     size:int # side of the pictures, in pixels
     fit:str # one of `FITS`
+    valid:bool=False # is there a validation split, too?
 
     @property
     def folder(self)->str: # of its split, under chunk/ and img/
-        return 'train' if self.split == 'train' else 'validation'
+        if self.split == 'test': return 'test' if self.valid else 'validation'
+        return dict(train='train', valid='validation')[self.split]
 
 # %% ../../nbs/workshop/data/stretches.ipynb #3ced753d
 _MISSING = .05 # seconds of a window's sound that may be missing (a codec's delay)

@@ -239,6 +239,7 @@ def cargan_prepare(
     fit:str='crop', # to a square: crop (the middle) or letterbox (black bars)
     workers:int=None, # processes; all cores if not given
     boxes:str='', # urmp: a JSON file that says where the players are
+    valid:bool=False, # urmp, videos: keep recordings aside for validation, too
     json:str='' # write the report here
 ):
     "Turn videos, URMP or a manifest into pairs, or look into Sub-URMP; stopped, it goes on"
@@ -251,7 +252,7 @@ def cargan_prepare(
     check_outputs(said if kind == 'sub-urmp' else '', json, reads=(root, boxes))
     _check_counts(workers=workers)
     from cargan.data import prepare
-    settings:dict[str, Any] = dict(stride=stride, size=size, fit=fit, workers=workers)
+    settings:dict[str, Any] = dict(stride=stride, size=size, fit=fit, workers=workers, valid=valid)
     if kind == 'sub-urmp': report = prepare.report(root, workers, progress=True)
     elif kind == 'manifest': report = prepare.from_manifest(root, out)
     elif kind == 'urmp': report = prepare.prepare_urmp(root, out, boxes=boxes or None, **settings)
@@ -341,32 +342,24 @@ def cargan_ablate(
     preset:str='small', # tiny, small, medium ...; model E is this one without a code
     seeds:int=3, # of each system
     epochs:int=None, # of every system; the preset's if not given
-    table:str='models', # models (A to E, E+, other systems), schedules, choices (paper or code)
+    table:str='models', # models (A to E, E+, others), controls, searched, schedules, choices
     only:str='', # names of systems (or of their files), with commas between them; all if not given
     judge_data:str='', # other data of the same labels for the judges to learn from
+    on:str='test', # the pairs that are asked about: test, or valid where you will choose
     json:str='' # write the table here
 ):
     "Train and judge every system of a table, three seeds each; writes OUT/TABLE.csv, .tex and .png"
-    from cargan.evaluation.systems import TABLES
+    from cargan.evaluation.systems import choose
     from cargan.evaluation.tables import FIGURES, Ablation, as_text, results, summary, write_table
     from cargan.models.preset import get_preset
-    if table not in TABLES:
-        raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
     _check_counts(seeds=seeds, epochs=epochs)
     check_outputs(json, reads=(data, judge_data))
-    systems = TABLES[table](get_preset(preset, code=0))
-    names, wished = [s.name for s in systems], [n.strip() for n in only.split(',') if n.strip()]
-    known = [n.lower() for s in systems for n in (s.name, s.slug)]
-    if odd := [n for n in wished if n.lower() not in known]:
-        raise CarganError(f"{odd[0]}: no system of the table {table} has this name; "
-                          f"there are {', '.join(names)}")
-    wished = {n.lower() for n in wished}
-    chosen = [s for s in systems if not wished or wished & {s.name.lower(), s.slug}]
-    ablation = Ablation(data, out, preset, epochs, judge_data or None)
+    systems, chosen = (choose(table, get_preset(preset, code=0), names) for names in ('', only))
+    ablation = Ablation(data, out, preset, epochs, judge_data or None, on)
     def say(text): print(text, flush=True)
     missing = ablation.run(chosen, seeds, say)
     rows = results(out)
-    t = summary(rows, FIGURES, names)
+    t = summary(rows, FIGURES, [s.name for s in systems])
     write_table(t, Path(out)/table)
     write_json(json, rows.to_dict('records'))
     print(as_text(t).to_string())

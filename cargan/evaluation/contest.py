@@ -25,7 +25,7 @@ from ..data.audio import LMSSpec
 from ..models.cascade import Stages, residue_label
 from ..models.classifier import AudioClassifier, ImageClassifier
 from ..models.frozen import Frozen, fold
-from ..models.generator import init_weights
+from ..models.generator import init_weights, one_hot
 from ..models.preset import Preset, get_preset
 from ..training.gan import DiscriminatorStep, GeneratorLoss, fixed, plain
 from ..training.learner import gan_learner
@@ -75,11 +75,17 @@ class Baseline(nn.Module):
     ):
         "What must be trained before the players: nothing"
 
-    def make(self,
+    def sees(self,
         lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
+        label:torch.Tensor # [B] indices, or [B, K] one-hot
+    )->torch.Tensor: # what `make` and `paint` get: the sound alone, unless a system says otherwise
+        return lms
+
+    def make(self,
+        heard:torch.Tensor, # of `sees`
         image:torch.Tensor # [B, 3, S, S] in [-1, 1], the real pictures
     )->tuple[torch.Tensor, ...]: # the painted pictures, and what else the training looks at
-        return self.paint(lms),
+        return self.paint(heard),
 
     def l1(self,
         made:Attempt, # of one batch
@@ -92,23 +98,23 @@ class Baseline(nn.Module):
 @patch
 def stages(self:Baseline,
     lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
-    label:torch.Tensor, # [B] indices, or [B, K] one-hot; for the residue label only
+    label:torch.Tensor, # [B] indices, or [B, K] one-hot
     picture:torch.Tensor, # [B, 3, S, S] in [-1, 1], painted
     *more:torch.Tensor # what else the training looks at
 )->Attempt:
     "A painted picture as the tools of this course want it, with what C says of it"
-    told = F.one_hot(label.long(), len(self.labels)).float() if label.dim() == 1 else label
     with torch.no_grad(): logits = self.c(picture)
-    return Attempt((picture, residue_label(told, logits), logits, lms, label, *more))
+    residue = residue_label(one_hot(label, len(self.labels)), logits)
+    return Attempt((picture, residue, logits, lms, label, *more))
 
 @patch
 def forward(self:Baseline,
     lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
-    label:torch.Tensor, # [B] or [B, K]; for the residue label only
-    shown:torch.Tensor|None=None # of no effect: no system sees the label
+    label:torch.Tensor, # [B] or [B, K]; most systems are not told
+    shown:torch.Tensor|None=None # of no effect
 )->Attempt:
     "Paint from the sound"
-    return self.stages(lms, label, self.paint(lms))
+    return self.stages(lms, label, self.paint(self.sees(lms, label)))
 
 # %% ../../nbs/workshop/evaluation/contest.ipynb #fddfa8e1
 BASELINES:dict[str, type[Baseline]] = {} # each system enters its name
@@ -130,7 +136,8 @@ class Contest(nn.Module):
         "The system's part; with `image`, all that its training looks at"
         lms, label = plain(lms), plain(label)
         if image is None: return self.cargan(lms, label)
-        return self.cargan.stages(lms, label, *self.cargan.make(lms, plain(image)))
+        heard = self.cargan.sees(lms, label)
+        return self.cargan.stages(lms, label, *self.cargan.make(heard, plain(image)))
 
 class ShowPicture(Callback):
     "The real pictures go into the model too, where there are some"

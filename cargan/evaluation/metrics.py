@@ -34,21 +34,23 @@ from ..models.ear import heard
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #912e6852
 def new_judge(
     classes:int, # that it tells apart
-    seed:int=1000 # that it is trained with, for `about`
-)->ImageClassifier: # a ResNet18 with random weights; `about` says what it is
+    seed:int=1000, # that it is trained with, for `about`
+    backbone:str='resnet18' # as for `ImageClassifier`
+)->ImageClassifier: # with random weights; `about` says what it is
     "A classifier of pictures that has nothing to do with the GAN's, before training"
-    judge = ImageClassifier(classes, 'resnet18')
-    judge.about = f'ResNet18, seed {seed}' # type: ignore[assignment]
+    judge = ImageClassifier(classes, backbone)
+    judge.about = f'{backbone}, seed {seed}' # type: ignore[assignment]
     return judge
 
 def train_judge(
     dls:DataLoaders, # of `pairs_dls`; best of another data set than the model's
     epochs:int=4, # times through the data
-    seed:int=1000 # not the one of C; the caller's random numbers stay as they are
+    seed:int=1000, # not the one of C; the caller's random numbers stay as they are
+    backbone:str='resnet18' # as for `ImageClassifier`
 )->ImageClassifier: # in `eval` mode
     "A judge that has learned the real training pictures"
     with no_random(seed, reproducible=False):
-        learn = classifier_learner(dls, new_judge(len(dls.vocab), seed))
+        learn = classifier_learner(dls, new_judge(len(dls.vocab), seed, backbone))
         with learn.no_logging(): learn.fit_one_cycle(epochs, 2e-3)
     return learn.model.eval()
 
@@ -208,8 +210,8 @@ def gflop(
 def _cost(model, lms, label): # of one picture; and how large is what learned to paint
     device = next(model.parameters()).device
     lms, label = lms.to(device), label.to(device)
-    paint = getattr(model, 'paint', None)                # of a system that does not see the label
-    cost = gflop(paint, lms) if paint else gflop(model, lms, label)
+    paint = getattr(model, 'paint', None)                # of a baseline: C only looks on
+    cost = gflop(paint, model.sees(lms, label)) if paint else gflop(model, lms, label)
     painters = getattr(model, 'generators', model)
     return dict(gflop=round(cost, 4), parameters=sum(p.numel() for p in painters.parameters()))
 

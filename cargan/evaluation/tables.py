@@ -32,7 +32,8 @@ from ..data.pairs import find_pairs
 from ..data.pictures import drawable, open_picture
 from .baselines import train_baseline
 from .contest import BASELINES
-from .judges import Judges, bare_dls, figures_of, get_judges, paint_strip
+from .judges import (Judges, answers_of, bare_dls, figures_of, get_judges,
+                                      paint_strip, write_answers)
 from .matching import check_disjoint
 from .systems import System
 from ..models.bundle import read_bundle, save_bundle
@@ -40,7 +41,7 @@ from ..models.cascade import CARGAN
 from ..models.frozen import fold
 from ..models.preset import Preset, get_preset, preset_from
 from ..training.checkpoints import Checkpoint, RunError
-from ..training.runs import fingerprint, refuse_changes
+from ..training.runs import environment, fingerprint, refuse_changes
 from ..training.train import train_cargan, train_classifiers, train_encoder
 
 # %% ../../nbs/workshop/evaluation/tables.ipynb #f2852393
@@ -52,18 +53,19 @@ class Ablation:
         out:str|Path, # the folder of results
         preset:str|Path|Preset='small', # as for `get_preset`; E is this one without a code
         epochs:int|None=None, # of every system; the preset's if not given
-        judge_data:str|Path|None=None # what the judges learn from; `data` if not given
+        judge_data:str|Path|None=None, # what the judges learn from; `data` if not given
+        on:str='test' # the split that is asked about: 'test', or 'valid' where one will choose
     ):
-        self.data, self.out, self.judge_data = Path(data), Path(out), judge_data
+        self.data, self.out, self.judge_data, self.on = Path(data), Path(out), judge_data, on
         self.base = get_preset(preset, code=0)
         self.found:Judges|None = None
         self.epochs = epochs or self.base.epochs
         pairs = find_pairs(data)
-        facts = dict(preset=self.base.to_dict(), epochs=self.epochs, judge_data='training',
+        facts = dict(preset=self.base.to_dict(), epochs=self.epochs, judge_data='training', on=on,
                      pairs=dict(n=len(pairs), fingerprint=fingerprint(data, pairs)))
         if judge_data:
             size = self.base.size
-            check_disjoint(bare_dls(judge_data, size), bare_dls(data, size))
+            check_disjoint(bare_dls(judge_data, size), bare_dls(data, size, on))
             facts['judge_data'] = fingerprint(judge_data, find_pairs(judge_data))
         self._settle(self.out/'settings.json', facts)
 
@@ -71,7 +73,7 @@ class Ablation:
         if not at.exists():
             write_whole(at, json.dumps(facts, indent=1).encode())
             return
-        old = {'judge_data': 'training', **json.loads(at.read_text())}
+        old = {'judge_data': 'training', 'on': 'test', **json.loads(at.read_text())}
         refuse_changes(self.out, {**old, 'preset': preset_from(old['preset']).to_dict()}, **facts)
 
     def loaders(self,
@@ -82,11 +84,11 @@ class Ablation:
         return pairs_dls(self.data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=jitter)
 
     def path(self,
-        kind:str, # models, results or pictures
+        kind:str, # models, results, answers or pictures
         system:System, # a row of the table
         seed:int # of its training
-    )->Path: # models/a-0.safetensors, results/a-0.json, pictures/a-0.png
-        ending = dict(models='safetensors', results='json', pictures='png')[kind]
+    )->Path: # models/a-0.safetensors, results/a-0.json, answers/a-0.npz, pictures/a-0.png
+        ending = dict(models='safetensors', results='json', answers='npz', pictures='png')[kind]
         return self.out/kind/f'{system.slug}-{seed}.{ending}'
 
     @contextmanager
@@ -176,7 +178,10 @@ def judges(self:Ablation)->Judges:
     "Trained once, kept, the same for all. Raises `RunError` where what was kept is damaged"
     if self.found is None:
         with self.alone('judges'):
-            self.found = get_judges(self.data, self.out/'judges', self.base.size, self.judge_data)
+            self.found = get_judges(self.data, self.out/'judges', self.base.size, self.judge_data,
+                                    self.on)
+            at = self.out/'answers'/'real.npz'
+            if not at.exists(): write_answers(at, answers_of(self.found))
     return self.found
 
 # %% ../../nbs/workshop/evaluation/tables.ipynb #fae8d8ed
@@ -192,7 +197,9 @@ def judge(self:Ablation,
                baseline=system.baseline, epochs=self.epochs, pairs=len(judges.dls.train_ds),
                seconds=model.metrics.get('seconds'), threads=torch.get_num_threads(),
                bootstrap_seed=found['seed'], **found | dict(seed=seed))
+    row['environment'] = environment()
     paint_strip(judges, model, self.path('pictures', system, seed))
+    write_answers(self.path('answers', system, seed), answers_of(judges, model))
     return write_whole(self.path('results', system, seed), json.dumps(row).encode())
 
 # %% ../../nbs/workshop/evaluation/tables.ipynb #58dde959

@@ -19,7 +19,7 @@ from ..data.audio import LMSSpec
 from .bundle import Bundled
 from .classifier import AudioClassifier, ImageClassifier, SoundEncoder
 from .frozen import Frozen
-from .generator import UNet, init_weights, planes
+from .generator import UNet, init_weights, one_hot, planes
 from .preset import Preset, get_preset
 
 # %% ../../nbs/workshop/models/cascade.ipynb #a1c34e7f
@@ -128,8 +128,7 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
         label:torch.Tensor # [B] indices, or [B, K] already one-hot
     )->torch.Tensor: # [B, K]
         "The label as the networks take it"
-        if label.dim() != 1: return label
-        return F.one_hot(label.long(), len(self.labels)).float()
+        return one_hot(label, len(self.labels))
 
     def wide(self,
         lms:torch.Tensor # [B, 1, S, S]
@@ -140,18 +139,22 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
     def forward(self,
         lms:torch.Tensor, # [B, 1, S, S] in [-1, 1]
         label:torch.Tensor, # [B] indices or [B, K] one-hot
-        shown:torch.Tensor|None=None # [B] 0 or 1: where 0, G1 does not see the label; G2 still does
+        shown:torch.Tensor|None=None # [B] 0 or 1: where 0, label and residue label are zeros
     )->Stages:
         "Both stages, eq. 1"
-        told = self.one_hot(label)
-        seen = told if shown is None else told*shown[:, None]
+        p, told = self.preset, self.one_hot(label)
+        seen = planes(self._shown(told, shown), p.size)
         code = None if self.encoder is None else self.encoder(lms)
-        stage1 = self.g1(torch.cat([self.wide(lms), planes(seen, self.preset.size)], 1), code)
+        stage1 = self.g1(torch.cat([self.wide(lms), seen], 1), code)
         logits = self.c(stage1)
-        residue = residue_label(told, logits, self.preset.residue_hard)
-        made = stage1, residue, logits, lms, label
+        residue = told if p.residue_plain else residue_label(told, logits, p.residue_hard)
+        made = stage1, self._shown(residue, shown), logits, lms, label
         if self.g2 is None: return Stages(made)
-        return Stages((*made, self.refine(stage1, residue, lms, code)))
+        return Stages((*made, self.refine(stage1, made[1], lms, code)))
+
+    def _shown(self, told, shown): # zeros where the label is hidden
+        if not self.preset.label: return torch.zeros_like(told)
+        return told if shown is None else told*shown[:, None]
 
     def refine(self,
         stage1:torch.Tensor, # [B, 3, S, S]

@@ -62,10 +62,10 @@ def light_body()->nn.Module: # [B, 3, S, S] -> [B, 256, S/16, S/16]
     return nn.Sequential(*[_conv(i, o) for i, o in zip(widths, widths[1:])])
 
 def resnet_body(
-    name:str, # a ResNet of torchvision: 'resnet18', 'resnet50', ...
+    name:str, # a ResNet or RegNet of torchvision: 'resnet18', 'resnet50', 'regnet_y_400mf', ...
     pretrained:bool # with torchvision's ImageNet weights?
 )->tuple[nn.Module, int]: # the network, and the number of channels it puts out
-    """A ResNet without its pooling and its last layer. Raises `CarganError` where the weights
+    """The network without its pooling and its last layer. Raises `CarganError` where the weights
     cannot be had"""
     from torchvision import models  # takes a second, and the light classifiers do without
     try: net = getattr(models, name)(weights='DEFAULT' if pretrained else None)
@@ -82,7 +82,7 @@ class ImageClassifier(nn.Module):
     `resnet_body` does"""
     def __init__(self,
         n_labels:int, # number of labels K
-        backbone:str='resnet50', # 'light', or a ResNet of torchvision
+        backbone:str='resnet50', # 'light', or as for `resnet_body`
         pretrained:bool=False, # start from ImageNet's weights (ResNets only)
         size:int|None=None, # side the picture is resized to inside; None leaves its own
         normalise:bool=True # its input by ImageNet's mean and deviation? (published code: no)

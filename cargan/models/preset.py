@@ -35,7 +35,9 @@ class Networks:
     attention_kind:str='sagan' # 'sagan', or 'published' with its scrambled value map
     attention_joined:bool=False # in G where the skip is joined already (the paper's words)
     attention_at:tuple[int, ...]=(1, 2) # in G where the picture is S/2^i wide (published code)
+    label:bool=True # are the generators told the label? (off: zeros, the residue too; not paper)
     residue:bool=True # residue label for stage 2 (off: model C, zeros instead)
+    residue_plain:bool=False # the label itself in the residue's place (not in the paper)
     residue_hard:bool=False # L'_i as the one-hot of C's best guess, instead of its softmax
     two_stages:bool=True # is there a stage 2? (off: model D)
     lms_channels:int=1 # 3: the LMS thrice, as wide as the published code's, a colour picture
@@ -76,7 +78,7 @@ class Optimisation:
     decay_epochs:int=0 # the last epochs in which the learning rates go linearly to 0
     ema:float=0. # decay of the moving average of the generators' weights, a step; 0: none
     d_first:bool=False # D's step before G's (published code)
-    label_dropout:float=0. # share of a batch whose label is hidden from G1 in training
+    label_dropout:float=0. # share of a batch whose label is hidden in training (residue too)
     precision:str='auto' # 'float32', 'bf16', or 'auto': bf16 on a GPU that has it
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from .gan import (DiscriminatorLoss, DiscriminatorStep, FeatureMatching,
 
 # %% ../../nbs/workshop/training/learner.ipynb #c64ee33e
 class HideLabel(Callback):
-    "Label dropout: in training, hide the label from G1 for a share of each batch"
+    "Label dropout: in training, hide the label from both stages for a share of each batch"
     run_valid = False
     def __init__(self,
         share:float # of the batch, 0 to 1

@@ -86,9 +86,8 @@ def d_wins(
     coin, lost = d_scale(preset)[1], _how_lost(rows, preset, epochs)
     if len(lost) < epochs or any(at > below for at in lost): return None
     return (f"D wins: its loss is {rows[-1]['d']:.2f} (a coin toss is {coin:.2f}), the generators' "
-            f"gan went from {rows[0]['gan']:.1f} to {rows[-1]['gan']:.1f}. They learn nothing from "
-            f"it: lower lr_d ({preset.lr_d:g}) or ndf ({preset.ndf}), or raise lr_g "
-            f"({preset.lr_g:g})")
+            f"gan went from {rows[0]['gan']:.1f} to {rows[-1]['gan']:.1f}. Lower lr_d "
+            f"({preset.lr_d:g}) or ndf ({preset.ndf}), or raise lr_g ({preset.lr_g:g})")
 
 def d_loses(
     rows:Rows, # of `Watch`
