@@ -32,6 +32,7 @@ BOXES = dict(
     stage2=Box(766, 92, 84, ('I″', 'stage 2')),
     real=Box(766, 212, 84, ('I', 'real picture')),
     d=Box(512, 10, 92, ('D', 'PatchGAN'), True))
+ENCODER = Box(136, 158, 84, ('encoder', 'of the sound'), True) # not in the paper
 LOSSES = dict(l1=(832, 184, 'L₁'), cls=(434, 286, 'L_C'), gan=(657, 62, 'L_GAN'))
 
 # Ways through points; what only training needs is dashed
@@ -45,13 +46,18 @@ TRAINING = [
     ((808, 92), (808, 37), (604, 37)), ((850, 239), (876, 239), (876, 25), (604, 25)),
     ((808, 212), (808, 146))]
 
+OURS = [((178, 146), (178, 158)), ((220, 180), (274, 180), (274, 146)),
+        ((220, 194), (660, 194), (660, 146))]
+
 CHAPTERS = {
-    1: ('sound', 'lms', 'label', 'g1', 'stage1', 'c', 'residue', 'g2', 'stage2'),
+    1: ('encoder', 'sound', 'lms', 'label', 'g1', 'stage1', 'c', 'residue', 'g2',
+        'stage2'),
     2: ('sound', 'lms'), 3: ('sound', 'label', 'real'), 4: ('lms', 'g1', 'stage1', 'l1'),
     5: ('d', 'gan'), 6: ('label', 'c', 'cls'), 7: ('g1', 'g2', 'd'),
     8: ('c', 'residue', 'g2', 'stage2'), 9: ('g1', 'g2', 'd', 'gan', 'cls', 'l1'),
     10: ('g1', 'stage1', 'c', 'residue', 'g2', 'stage2', 'd', 'real'),
-    11: ('label', 'c', 'residue', 'g2', 'd', 'cls'), 12: ('sound', 'lms', 'stage1', 'stage2'),
+    11: ('label', 'c', 'residue', 'g2', 'd', 'cls'),
+    12: ('sound', 'lms', 'encoder', 'stage1', 'stage2'),
     13: ('sound', 'label', 'stage2', 'real')}
 
 
@@ -76,10 +82,10 @@ def loss(x, y, words, here):
     return (box if here else '') + text(x, y, words, 13, fill=INK if here else GREY)
 
 
-def way(points, dashed=False):
+def way(points, dash=''):
     "An arrow through points"
     path = 'M' + ' L'.join(f'{x} {y}' for x, y in points)
-    dash = ' stroke-dasharray="5 4"' if dashed else ''
+    dash = f' stroke-dasharray="{dash}"' if dash else ''
     return (f'<path d="{path}" fill="none" stroke="{GREY}" stroke-width="1.4"{dash} '
             f'marker-end="url(#tip)"/>')
 
@@ -93,9 +99,12 @@ def diagram(here=()):
            f'<path d="M0 0L8 4L0 8z" fill="{GREY}"/></marker></defs>')
     dashed = text(250, 28, 'dashed: in training only', 11.5, fill=GREY)
     parts = [tip, f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff"/>',
-             *map(way, WAYS), *(way(p, True) for p in TRAINING),
+             *map(way, WAYS), *(way(p, '5 4') for p in TRAINING),
              *(drawn(b, k in here) for k, b in BOXES.items()),
              *(loss(*at, k in here) for k, at in LOSSES.items()), dashed]
+    if 'encoder' in here:
+        parts += [*(way(p, '1.5 3') for p in OURS), drawn(ENCODER, True),
+                  text(250, 58, 'dotted: not in the paper', 11.5, fill=GREY)]
     if here: parts.append(text(70, 28, 'you are here', 12) +
                           f'<rect x="14" y="17" width="16" height="16" rx="3" fill="{HERE}" '
                           f'stroke="{INK}"/>')

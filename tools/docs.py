@@ -44,6 +44,7 @@ ROOT = Path(__file__).parent.parent
 NBS, RUN, PROC, DOCS = (ROOT/name for name in ('nbs', '_proc_run', '_proc', '_docs'))
 SKIP = 'skip-execution'
 LONGEST = 'train', '10_training' # begin with them
+LATE = '06_label' # looks at chapter 5's row of the strip: after the main line
 EXPORTED = re.compile(r'#\|\s*exports?\s*$', re.M)
 FLAGGED = re.compile(r'^#\|\s*(slow|cuda|eval:\s*false)\b', re.M)
 
@@ -148,15 +149,22 @@ def alternative_texts(nb):
         cell.source = f'#| fig-alt: {json.dumps("Picture: " + said)}\n{cell.source}'
 
 
-def shrink(nb, width=640, colours=128):
+def in_few_colours(im):
+    "A picture as a small PNG, in the 256 colours that are least wrong: players keep their clothes'"
+    few = im.convert('RGB').quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3,
+                                     dither=Image.Dither.NONE)
+    few.save(small := io.BytesIO(), 'png', optimize=True)
+    return small.getvalue()
+
+
+def shrink(nb, width=640):
     "Make the pictures in a notebook's outputs small enough to be committed"
     for output in (o for c in nb.cells for o in c.get('outputs', ())):
         png = output.get('data', {}).get('image/png')
         if not png: continue
         im = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB')
         if im.width > width: im = im.resize((width, round(im.height*width/im.width)), Image.LANCZOS)
-        im.quantize(colours).save(small := io.BytesIO(), 'png', optimize=True)
-        output['data']['image/png'] = base64.b64encode(small.getvalue()).decode()
+        output['data']['image/png'] = base64.b64encode(in_few_colours(im)).decode()
 
 
 def hide_places(nb):
@@ -188,7 +196,18 @@ def keep_strip():
     strip.shipped.mkdir(exist_ok=True)
     for row in strip.own.glob('[a-z]*.png'): shutil.copy(row, strip.shipped)
     strip.show().savefig(drawn := io.BytesIO(), dpi=100)
-    Image.open(drawn).convert('RGB').quantize(128).save(NBS/'images'/'strip.png', optimize=True)
+    (NBS/'images'/'strip.png').write_bytes(in_few_colours(Image.open(drawn)))
+
+
+def draw_strips(nb):
+    "Chapters run two at a time: each strip as it is with the rows that were kept in the end"
+    from cargan.deploy.course import Strip
+    for cell in nb.cells:
+        added = re.search(r"Strip\(\)\.add\('(\w+)'", cell.source)
+        for output in cell.get('outputs', ()) if added else ():
+            if 'image/png' not in output.get('data', {}): continue
+            Strip().show(added[1]).savefig(drawn := io.BytesIO(), dpi=100, bbox_inches='tight')
+            output['data']['image/png'] = base64.b64encode(drawn.getvalue()).decode()
 
 
 def fold_sources(pages):
@@ -222,6 +241,11 @@ def api_page(page):
     page.write_text('\n'.join(text), encoding='utf-8')
 
 
+def turn(path):
+    "When a page is run, to sort by"
+    return path.stem not in LONGEST, '14' if path.stem == LATE else path.name
+
+
 def run_pages(paths, root):
     "Two at a time with half of the threads each: small networks gain little from the other half"
     threads = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count())
@@ -234,7 +258,7 @@ def run_pages(paths, root):
         execute(path)
         print(f'{time.time() - start:6.1f} s  {path.relative_to(root)}', flush=True)
     with ThreadPoolExecutor(2) as pool:
-        jobs = {pool.submit(one, path): path for path in paths}
+        jobs = {pool.submit(one, path): path for path in sorted(paths, key=turn)}
         for job in as_completed(jobs):
             try: job.result()
             except Exception as e:
@@ -316,7 +340,7 @@ def build(pages=()):
     "The whole site, or `pages` and the index"
     for d in (RUN, PROC, DOCS): shutil.rmtree(d, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints', 'live'))
-    found = sorted(RUN.rglob('*.ipynb'), key=lambda p: (p.stem not in LONGEST, p.name))
+    found = sorted(RUN.rglob('*.ipynb'))
     wanted = {(RUN/p).with_suffix('.ipynb') for p in pages} | {RUN/'index.ipynb'}
     for p in found if pages else ():
         if p not in wanted: p.unlink()
@@ -359,6 +383,7 @@ def main():
         run_pages(pages, NBS)
         for page in pages:
             with edited(page) as nb:
+                draw_strips(nb)
                 shrink(nb)
                 hide_places(nb)
                 stamp(nb)
