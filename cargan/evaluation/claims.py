@@ -83,6 +83,7 @@ FIGURES:dict[str, Figure] = {
     'pitch': Figure(_read(1, True), _correlation, groups=LABELS),
     'loudness': Figure(_read(2, False), _correlation),
     'rest': Figure(_rests, _share, groups=2),
+    'R@5 in class': Figure(_counted(lambda q, a: a['rank'] < 5), _share),
     'L1': Figure(_counted(lambda q, a: a['l1']), _share, -1)}
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #b00e236d
