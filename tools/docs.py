@@ -99,7 +99,9 @@ def execute(path):
     nb.cells += solutions(nb)
     client = NotebookClient(nb, timeout=900, kernel_name='python3', skip_cells_with_tag=SKIP,
                             allow_errors=False, resources={'metadata': {'path': str(path.parent)}})
+    start = time.time()
     client.execute()
+    nb.metadata['seconds'] = round(time.time() - start)
     del nb.cells[n:]
     for cell in nb.cells: cell.metadata.pop('tags', None)
     nb.metadata.pop('widgets', None)
