@@ -341,6 +341,7 @@ def cargan_ablate(
     out:str='runs/ablation', # the folder of results
     preset:str='small', # tiny, small, medium ...; model E is this one without a code
     seeds:int=3, # of each system
+    first:int=0, # the first seed; take others for another data set
     epochs:int=None, # of every system; the preset's if not given
     table:str='models', # models (A to E, E+, others), controls, searched, schedules, choices
     only:str='', # names of systems (or of their files), with commas between them; all if not given
@@ -357,7 +358,7 @@ def cargan_ablate(
     systems, chosen = (choose(table, get_preset(preset, code=0), names) for names in ('', only))
     ablation = Ablation(data, out, preset, epochs, judge_data or None, on)
     def say(text): print(text, flush=True)
-    missing = ablation.run(chosen, seeds, say)
+    missing = ablation.run(chosen, seeds, say, first)
     rows = results(out)
     t = summary(rows, FIGURES, [s.name for s in systems])
     write_table(t, Path(out)/table)

@@ -11,6 +11,7 @@ __all__ = ['LABELS', 'FIGURES', 'DRAWS', 'Figure', 'Runs', 'load_runs', 'Estimat
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ..core import CarganError
+from ..core import CarganError, log
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #c3f1dfc1
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Figure:
     )->np.ndarray: # [R, G, m]
         "The sums of each recording"
         rows, group = self.rows(asked, answers)
+        if group.max() >= self.groups:
+            raise CarganError(f"there are labels above {self.groups - 1}: too many for this figure")
+        if not np.isfinite(rows).all(): raise CarganError("an answer is no number")
         out, keep = np.zeros((asked['recording'].max() + 1, self.groups, rows.shape[1])), group >= 0
         np.add.at(out, (asked['recording'][keep], group[keep]), rows[keep])
         return out
@@ -101,19 +105,43 @@ def load_runs(
     *folders:str|Path # of an `Ablation` each
 )->Runs:
     "All answers that are there. Raises `CarganError` where there are none"
+    _compare(folders)
     asked, cells = [], []
     for folder in map(Path, folders):
-        if not (real := folder/'answers'/'real.npz').exists():
-            raise CarganError(f"{folder}: holds no answers; make some with cargan-ablate")
-        q = _arrays(real)
+        q = _arrays(folder/'answers'/'real.npz')
+        if 'truth' not in q: raise CarganError(f"{folder}: nobody knows what was played there")
         names = pd.factorize(pd.Series(q['recording']))[0]
         asked.append({**q, 'recording': names})
-        cells.append({})
-        for file in sorted(folder.glob('results/*.json')):
-            row, at = json.loads(file.read_text(encoding='utf-8')), folder/'answers'
-            if 'failed' in row or not (npz := at/f'{file.stem}.npz').exists(): continue
-            cells[-1].setdefault(row['system'], {})[row['seed']] = _arrays(npz)
+        cells.append(_cells(folder, q['label']))
+    seeds = [{k for found in c.values() for k in found} for c in cells]
+    if any(a & b for a, b in combinations(seeds, 2)):
+        log.warning("seeds are shared between data sets: their runs are not independent")
     return Runs(list(folders), asked, cells)
+
+def _compare(folders): # are these the same trial, on different data?
+    told = []
+    for folder in map(Path, folders):
+        if not (folder/'answers'/'real.npz').exists():
+            raise CarganError(f"{folder}: holds no answers; make some with cargan-ablate")
+        told.append(json.loads((folder/'settings.json').read_text(encoding='utf-8')))
+    for a, b in combinations(told, 2):
+        if a['pairs']['fingerprint'] == b['pairs']['fingerprint']:
+            raise CarganError(f"{folders[-1]}: is of the same pairs as another folder")
+        if odd := [k for k in a if k != 'pairs' and a[k] != b.get(k)]:
+            raise CarganError(f"{folders[-1]}: differs from another folder in {odd[0]}")
+
+def _cells(folder, label): # {system: {seed: answers}}
+    out:dict[str, dict[int, dict]] = {}
+    for file in sorted(folder.glob('results/*.json')):
+        row, at = json.loads(file.read_text(encoding='utf-8')), folder/'answers'/f'{file.stem}.npz'
+        if 'failed' in row: log.warning(f"{file}: this run failed, and is in no figure")
+        elif not at.exists(): log.warning(f"{file}: its answers are missing; judge it again")
+        else:
+            answers = _arrays(at)
+            if not np.array_equal(answers['label'], label):
+                raise CarganError(f"{at}: was asked about other pairs than real.npz")
+            out.setdefault(row['system'], {})[row['seed']] = answers
+    return out
 
 def _arrays(path):
     with np.load(path, allow_pickle=False) as f: return dict(f)
@@ -133,16 +161,16 @@ def _weights(asked, seed): # [DRAWS, R]: how often each recording is drawn
     r = asked['recording'].max() + 1
     return np.random.default_rng(seed).multinomial(r, np.full(r, 1/r), DRAWS)
 
-def _of_set(asked, one, other, figure, seed): # values by seed, and the recordings' variance
+def _of_set(asked, one, other, figure, seed): # values by seed; variance: of recordings, of both
     seeds, w = sorted(set(one) & set(other)) if other else sorted(one), _weights(asked, seed)
     def both(cells, s): # the value, and those when recordings are drawn again
         m = figure.moments(asked, cells[s])
         return figure.value(np.stack([m.sum(0), *np.tensordot(w, m, 1)]))
     rows = np.array([both(one, s) - (both(other, s) if other else 0) for s in seeds])
-    if not seeds: return rows, 0.
+    if not seeds: return rows, 0., 0.
     mean, n = np.nanvar(rows[:, 1:].mean(0)), len(seeds)
-    each = np.nanvar(rows[:, 1:], axis=1).mean()
-    return rows[:, 0], max(mean - (each - mean)/max(n - 1, 1), 0.)
+    both_ways = (np.nanvar(rows[:, 1:], axis=1).mean() - mean)/max(n - 1, 1)
+    return rows[:, 0], max(mean - both_ways, 0.), max(both_ways, 0.)
 
 def estimate(
     runs:Runs, # of `load_runs`
@@ -156,22 +184,23 @@ def estimate(
     f, found = FIGURES[figure], []
     for asked, cells in zip(runs.asked, runs.cells):
         if system not in cells or (less and less not in cells): continue
-        values, variance = _of_set(asked, cells[system], cells.get(less), f, seed)
-        if len(values): found.append((values, variance))
+        values, *variance = _of_set(asked, cells[system], cells.get(less), f, seed)
+        if len(values): found.append((values, *variance, asked['recording'].max()))
     if not found: raise CarganError(f"{system}{less and ' and '}{less}: there is no such run")
-    n = np.array([len(v) for v, _ in found])
-    mean, free = np.mean([v.mean() for v, _ in found]), int((n - 1).sum())
+    values, of_recordings, of_both, many = zip(*found)
+    n = np.array([len(v) for v in values])
+    mean, free = np.mean([v.mean() for v in values]), int((n - 1).sum())
     if not free: return Estimate(mean, np.nan, np.nan, int(n.sum()), len(n))
-    s2 = sum(((v - v.mean())**2).sum() for v, _ in found)/free
-    of_runs, of_recordings = (1/n).sum()*s2/len(n)**2, sum(v for _, v in found)/len(n)**2
+    s2 = sum(((v - v.mean())**2).sum() for v in values)/free
+    least, of_recordings = (sum(v)/len(n)**2 for v in (of_both, of_recordings))
+    of_runs = max((1/n).sum()*s2/len(n)**2, least)
     se = (of_runs + of_recordings)**.5
-    if not se: return Estimate(mean, 0., float(mean == 0), int(n.sum()), len(n))
-    many = sum(q['recording'].max() for q in runs.asked)
-    free = se**4/(of_runs**2/free + of_recordings**2/many)
+    if not se: return Estimate(mean, 0., 1. if mean == 0 else np.nan, int(n.sum()), len(n))
+    free = se**4/(of_runs**2/free + of_recordings**2/sum(many))
     return Estimate(mean, student.ppf((1 + level)/2, free)*se, 2*student.sf(abs(mean)/se, free),
                     int(n.sum()), len(n))
 
-# %% ../../nbs/workshop/evaluation/claims.ipynb #7a2528d3
+# %% ../../nbs/workshop/evaluation/claims.ipynb #d1f0fff5
 def holm(
     p:Sequence[float] # of a family of claims
 )->np.ndarray: # each as if it were the only one
@@ -183,7 +212,7 @@ def holm(
     out[order] = wider.clip(max=1)
     return out
 
-# %% ../../nbs/workshop/evaluation/claims.ipynb #203ef3e4
+# %% ../../nbs/workshop/evaluation/claims.ipynb #7f2c6105
 class Claim(NamedTuple):
     "That one system is ahead of another, or behind"
     system:str
@@ -194,7 +223,8 @@ def examine(
     runs:Runs, # of `load_runs`
     family:Iterable[Claim], # all claims that are made together
     level:float=.05 # of errors in the family
-)->pd.DataFrame: # a row a claim: system, than, figure, difference, +-, p, p (Holm), runs, says
+)->pd.DataFrame: # a row a claim: system, than, figure, difference, +- (of 95 %, for this claim
+    # alone), p, p (Holm), runs, sets of data, says
     "What the runs say of each claim: ahead, behind, or not decided"
     family = list(family)
     found = [estimate(runs, c.figure, c.system, c.than) for c in family]
@@ -203,7 +233,8 @@ def examine(
         if p >= level: return 'not decided'
         return 'ahead' if e.mean*FIGURES[c.figure].better > 0 else 'behind'
     rows = [{**c._asdict(), 'difference': e.mean, '+-': e.half, 'p': e.p, 'p (Holm)': p,
-             'runs': e.runs, 'says': says(c, e, p)} for c, e, p in zip(family, found, wide)]
+             'runs': e.runs, 'sets': e.sets, 'says': says(c, e, p)}
+            for c, e, p in zip(family, found, wide)]
     return pd.DataFrame(rows)
 
 def sentences(
@@ -214,11 +245,12 @@ def sentences(
     words = {'ahead': 'is ahead of', 'behind': 'is behind', 'not decided': 'against'}
     def one(r):
         end = ': not decided' if r.says == 'not decided' else ''
+        on = f"{r.runs} runs on {r.sets} data set{'s' if r.sets > 1 else ''}"
         return (f"{r.system} {words[r.says]} {r.than} in *{r.figure}*: {r.difference:+.3f} ± "
-                f"{r['+-']:.3f} ({r.runs} runs, {p_of(r['p (Holm)'])}){end}")
+                f"{r['+-']:.3f} ({on}, {p_of(r['p (Holm)'])}){end}")
     return [one(r) for _, r in found.iterrows()]
 
-# %% ../../nbs/workshop/evaluation/claims.ipynb #ab83997f
+# %% ../../nbs/workshop/evaluation/claims.ipynb #4f33091e
 def table_of(
     runs:Runs, # of `load_runs`
     figures:Sequence[str], # out of `FIGURES`

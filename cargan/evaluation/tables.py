@@ -221,12 +221,13 @@ def load(self:Ablation,
 @patch
 def run(self:Ablation,
     systems:Sequence[System], # of a table
-    seeds:int=3, # of each: 0, 1, ...
-    say:Callable=log.info # is told of each result, in a sentence
+    seeds:int=3, # of each: `first`, first + 1, ...
+    say:Callable=log.info, # is told of each result, in a sentence
+    first:int=0 # take others for another data set: its runs shall be independent
 )->list[tuple[str, int]]: # what is still missing, (name, seed): at work in another process
     """Train and judge what is not there yet, also in several processes at once. Raises
     `CarganError` where something is damaged"""
-    cells = [(s, seed) for seed in range(seeds) for s in systems]
+    cells = [(s, seed) for seed in range(first, first + seeds) for s in systems]
     for s, seed in cells:
         with self.alone(f'{s.slug}-{seed}', wait=False) as mine:
             if not mine or self._done(s, seed): continue
