@@ -91,7 +91,7 @@ def edited(path):
 
 
 def execute(path):
-    "Run a notebook in place, then its exercises' solutions; flagged cells keep their saved outputs"
+    "Run a notebook and its exercises' solutions in place, but for flagged cells; gives the seconds"
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
         if FLAGGED.search(cell.source): cell.metadata.tags = [SKIP]
@@ -101,11 +101,13 @@ def execute(path):
                             allow_errors=False, resources={'metadata': {'path': str(path.parent)}})
     start = time.time()
     client.execute()
-    nb.metadata['seconds'] = round(time.time() - start)
+    seconds = time.time() - start
+    nb.metadata['seconds'] = round(seconds)
     del nb.cells[n:]
     for cell in nb.cells: cell.metadata.pop('tags', None)
     nb.metadata.pop('widgets', None)
     nbformat.write(nb, path)
+    return seconds
 
 
 def join_promise(nb):
@@ -256,9 +258,7 @@ def run_pages(paths, root):
     os.environ['FASTPROGRESS_NO_BAR'] = '1'
     os.environ['IPYTHONDIR'] = str(without_widgets())
     def one(path):
-        start = time.time()
-        execute(path)
-        print(f'{time.time() - start:6.1f} s  {path.relative_to(root)}', flush=True)
+        print(f'{execute(path):6.1f} s  {path.relative_to(root)}', flush=True)
     with ThreadPoolExecutor(2) as pool:
         jobs = {pool.submit(one, path): path for path in sorted(paths, key=turn)}
         for job in as_completed(jobs):

@@ -104,7 +104,8 @@ class Runs(NamedTuple):
 def load_runs(
     *folders:str|Path # of an `Ablation` each
 )->Runs:
-    "All answers that are there. Raises `CarganError` where there are none"
+    """All answers that are there. Raises `CarganError` where a folder has none, or the folders are
+    of one data set or of different trials"""
     _compare(folders)
     asked, cells = [], []
     for folder in map(Path, folders):
@@ -124,11 +125,11 @@ def _compare(folders): # are these the same trial, on different data?
         if not (folder/'answers'/'real.npz').exists():
             raise CarganError(f"{folder}: holds no answers; make some with cargan-ablate")
         told.append(json.loads((folder/'settings.json').read_text(encoding='utf-8')))
-    for a, b in combinations(told, 2):
+    for (one, a), (other, b) in combinations(zip(folders, told), 2):
         if a['pairs']['fingerprint'] == b['pairs']['fingerprint']:
-            raise CarganError(f"{folders[-1]}: is of the same pairs as another folder")
+            raise CarganError(f"{other}: is of the same pairs as {one}")
         if odd := [k for k in a if k != 'pairs' and a[k] != b.get(k)]:
-            raise CarganError(f"{folders[-1]}: differs from another folder in {odd[0]}")
+            raise CarganError(f"{other}: differs from {one} in {odd[0]}")
 
 def _cells(folder, label): # {system: {seed: answers}}
     out:dict[str, dict[int, dict]] = {}
@@ -271,7 +272,7 @@ def real_row(
 )->dict[str, float]: # those that real pictures have
     "What the judges say of the real pictures: the mean over the data sets"
     def of(f, q):
-        said = {**q, 'predicted': q['given'], 'l1': np.zeros(len(q['label']))}
+        said = {**q, 'predicted': q['given']}
         return FIGURES[f].value(FIGURES[f].moments(q, said).sum(0))
     return {f: float(np.mean([of(f, q) for q in runs.asked])) for f in figures
             if f != 'C, less strangers'}

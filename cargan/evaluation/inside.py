@@ -235,7 +235,7 @@ def explore(
 def two_stages(
     model:CARGAN, # a trained model with two stages
     dls:DataLoaders, # of `pairs_dls`; the test pairs are used
-    shown:bool=True # does stage 1 see the label?
+    shown:bool=True # is the label seen by stage 1, and the residue by stage 2?
 )->dict: # residue [K, K]: the mean for each label; and right1, right2 (by C), l1_1, l1_2, moved
     """What stage 2 is told, and what it makes of it. Raises `CarganError` if there is one stage, or
     if labels do not fit"""

@@ -28,9 +28,9 @@ from .inside import add_noise, spoilt
 from .listening import (PictureProbe, compare, knows_truth, listening_scores,
                                          read_truth, train_probe)
 from .matching import Matcher, ranks_in_class, train_matcher
-from .metrics import _follow, evaluate, new_judge, train_judge
+from .metrics import (_both_ways, _follow, evaluate, new_judge,
+                                       train_judge)
 from ..models.classifier import ImageClassifier
-from ..models.ear import heard
 from ..training.checkpoints import latest_state, write_state
 from ..training.gan import plain
 
@@ -40,10 +40,11 @@ def bare_dls(
     size:int, # of the pictures
     on:str='test' # the split to be asked about: 'test', or 'valid' for choices
 )->PairLoaders: # of `pairs_dls`
-    "Loaders without augmentation. Raises `CarganError` where there are no validation pairs"
+    "Loaders without augmentation. Raises `CarganError` where there are no pairs of that split"
+    if on not in ('test', 'valid'):
+        raise CarganError(f"{on}: is no split to ask about; choose test or valid")
     dls = pairs_dls(data, LMSSpec(size=size), augment=False, jitter=False)
     if on == 'test': return dls
-    if on != 'valid': raise CarganError(f"{on}: is no split to ask about; choose test or valid")
     if len(dls.loaders) < 3: raise CarganError(f"{data}: has no validation pairs to choose on")
     return PairLoaders(dls.train, dls.valid, spec=dls.spec, input=dls.input)
 
@@ -109,7 +110,7 @@ def answers_of(
     for batch in test_loader(judges.dls):
         lms, label, image = _follow(batch, *judges.strangers, *filter(None, (model, judges.probe)))
         if model is None: made = dict(given=spoil(image) if spoil else image)
-        else: made = _painted(model, lms, label)
+        else: made = dict(zip(('given', 'predicted'), _both_ways(model.eval(), lms, label)))
         given = made['given']
         row = dict(label=label, lms=lms, picture=given, l1=(given - image).abs().mean((1, 2, 3)))
         row |= {k: _right(judges, p, label) for k, p in made.items()}
@@ -152,10 +153,6 @@ def blurred_to(
         else: high = width
     return answers_of(judges, spoil=lambda x: blur(x, low))
 
-def _painted(model, lms, label): # with the label given, and with the one that is heard
-    given, named = model.eval()(lms, label).final, heard(model, lms)
-    same = bool((named == label).all())
-    return dict(given=given, predicted=given if same else model(lms, named).final)
 
 # %% ../../nbs/workshop/evaluation/judges.ipynb #1127887f
 SPOILT:dict[str, Callable] = dict( # what is done to the sounds [N, n]

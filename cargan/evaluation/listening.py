@@ -24,10 +24,9 @@ from torch.nn import functional as F
 from ..core import CarganError, likewise
 from .distances import _entry, bootstrap_interval, test_loader
 from .matching import check_disjoint, fit_rows
-from .metrics import _follow, _labels_fit
+from .metrics import _both_ways, _follow, _labels_fit
 from ..models.cascade import CARGAN
 from ..models.classifier import light_body
-from ..models.ear import heard
 
 # %% ../../nbs/workshop/evaluation/listening.ipynb #a174369a
 TRUTH = 'performer', 'pitch', 'loudness', 'silent' # MIDI number, dB, 0 or 1
@@ -142,7 +141,7 @@ def readings(
     rows = dict(label=[], real=[], label_given=[], label_predicted=[])
     for lms, label, image in _batches(model, dls):
         _follow([lms], probe)
-        given, own = model(lms, label).final, model(lms, heard(model, lms)).final
+        given, own, _ = _both_ways(model, lms, label)
         rows['label'].append(label.cpu())
         for k, p in dict(real=image, label_given=given, label_predicted=own).items():
             rows[k].append(probe.read(p).cpu())

@@ -71,12 +71,16 @@ def _follow(batch, *models): # plain tensors; the models go where these are
         if next(m.parameters()).device != tensors[0].device: m.to(tensors[0].device)
     return tensors
 
-def _look_at(model, judge, batch): # the rows of one batch
-    lms, label, image = _follow(batch, model, judge)
+def _both_ways(model, lms, label): # pictures, label given and label heard; and what was heard
     named, given = heard(model, lms), model(lms, label).final
     predicted = given.clone()
     if (other := named != label).any():
         predicted[other] = model(lms[other], named[other]).final
+    return given, predicted, named
+
+def _look_at(model, judge, batch): # the rows of one batch
+    lms, label, image = _follow(batch, model, judge)
+    given, predicted, named = _both_ways(model, lms, label)
     features_real, logits_real = judge_sees(judge, image)
     features, logits = judge_sees(judge, given)
     row = dict(label=label, heard=named, real=logits_real.argmax(1), given=logits.argmax(1),

@@ -63,8 +63,9 @@ class Ablation:
         pairs = find_pairs(data)
         facts = dict(preset=self.base.to_dict(), epochs=self.epochs, judge_data='training', on=on,
                      pairs=dict(n=len(pairs), fingerprint=fingerprint(data, pairs)))
+        size = self.base.size
+        if on != 'test': bare_dls(data, size, on) # better refused now than after a training
         if judge_data:
-            size = self.base.size
             check_disjoint(bare_dls(judge_data, size), bare_dls(data, size, on))
             facts['judge_data'] = fingerprint(judge_data, find_pairs(judge_data))
         self._settle(self.out/'settings.json', facts)
@@ -227,6 +228,7 @@ def run(self:Ablation,
 )->list[tuple[str, int]]: # what is still missing, (name, seed): at work in another process
     """Train and judge what is not there yet, also in several processes at once. Raises
     `CarganError` where something is damaged"""
+    if first < 0: raise CarganError(f"seed {first}: give a whole number from 0 on")
     cells = [(s, seed) for seed in range(first, first + seeds) for s in systems]
     for s, seed in cells:
         with self.alone(f'{s.slug}-{seed}', wait=False) as mine:
