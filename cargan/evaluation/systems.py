@@ -160,9 +160,9 @@ def choose(
     "Rows of a table. Raises `CarganError` on a name that it does not have"
     if table not in TABLES:
         raise CarganError(f"{table}: there is no such table; choose {', '.join(TABLES)}")
-    systems, wished = TABLES[table](base), [n.strip().lower() for n in only.split(',') if n.strip()]
+    systems, wished = TABLES[table](base), [n.strip() for n in only.split(',') if n.strip()]
     known = {n: s for s in systems for n in (s.name.lower(), s.slug)}
-    if odd := [n for n in wished if n not in known]:
+    if odd := [n for n in wished if n.lower() not in known]:
         raise CarganError(f"{odd[0]}: no system of the table {table} has this name; "
                           f"there are {', '.join(s.slug for s in systems)}")
-    return [s for s in systems if not wished or s in [known[n] for n in wished]]
+    return [s for s in systems if not wished or s in [known[n.lower()] for n in wished]]
