@@ -1472,6 +1472,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cargan.models.frozen._fold_again': ( 'workshop/models/frozen.html#_fold_again',
                                                                             'cargan/models/frozen.py'),
                                       'cargan.models.frozen._folded': ('workshop/models/frozen.html#_folded', 'cargan/models/frozen.py'),
+                                      'cargan.models.frozen.bare': ('workshop/models/frozen.html#bare', 'cargan/models/frozen.py'),
                                       'cargan.models.frozen.fold': ('workshop/models/frozen.html#fold', 'cargan/models/frozen.py'),
                                       'cargan.models.frozen.fold_again': ( 'workshop/models/frozen.html#fold_again',
                                                                            'cargan/models/frozen.py')},

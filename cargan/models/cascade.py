@@ -18,7 +18,7 @@ from ..core import CarganError
 from ..data.audio import LMSSpec
 from .bundle import Bundled
 from .classifier import AudioClassifier, ImageClassifier, SoundEncoder
-from .frozen import Frozen
+from .frozen import Frozen, bare
 from .generator import UNet, init_weights, one_hot, planes
 from .preset import Preset, get_preset
 
@@ -94,7 +94,7 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
         if self.spec.size != p.size:
             raise CarganError(f"the LMS is {self.spec.size} wide, the preset's pictures {p.size}")
         k, s = len(self.labels), p.size
-        sound = self._takes(audio)
+        sound = self._takes(bare(audio))
         for name, net, shape, n in (('c', c, (3, s, s), k), ('audio', audio, *sound),
                                     ('encoder', encoder if p.code else None, (1, s, s), p.code)):
             if net is not None: check_network(name, net, shape, n)

@@ -25,6 +25,7 @@ from ..models.cascade import CARGAN
 from ..models.classifier import (AudioClassifier, ImageClassifier, SoundEncoder,
                                       classifier_learner, encoder_learner)
 from ..models.ear import EarSpec
+from ..models.frozen import bare
 from ..models.preset import Preset, get_preset
 from .callbacks import EMA, LossParts, SampleGrid
 from .checkpoints import (Checkpoint, RunLog, StopSignals, latest_state, reseed,
@@ -171,6 +172,7 @@ def _classifiers(given, dls, p, run, seed, new): # C, audio classifier, and figu
     if given is None:
         ear = dls.input == 'lms' and dls.spec.sample_rate == EarSpec().sample_rate
         given = None, 'ear' if ear else 'lms'
+    given = [bare(g) for g in given] # those of another model are frozen
     if given[0] is None:
         return train_classifiers(dls, p, run=run, seed=seed, cbs=together(), audio=given[1])
     c, audio = given
