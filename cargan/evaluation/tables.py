@@ -40,11 +40,13 @@ from ..models.bundle import read_bundle, save_bundle
 from ..models.cascade import CARGAN
 from ..models.frozen import fold
 from ..models.preset import Preset, get_preset, preset_from
-from ..training.checkpoints import Checkpoint, RunError
+from ..training.checkpoints import Checkpoint, RunError, RunLog
 from ..training.runs import environment, fingerprint, refuse_changes
 from ..training.train import train_cargan, train_classifiers, train_encoder
 
 # %% ../../nbs/workshop/evaluation/tables.ipynb #f2852393
+_ENDINGS = dict(models='safetensors', results='json', answers='npz', pictures='png', curves='csv')
+
 class Ablation:
     """Systems trained on one data set with one budget, and their figures, in a folder. What is
     there is not made again. Raises `CarganError` on other settings than the folder began with"""
@@ -85,12 +87,11 @@ class Ablation:
         return pairs_dls(self.data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=jitter)
 
     def path(self,
-        kind:str, # models, results, answers or pictures
+        kind:str, # models, results, answers, pictures or curves
         system:System, # a row of the table
         seed:int # of its training
     )->Path: # models/a-0.safetensors, results/a-0.json, answers/a-0.npz, pictures/a-0.png
-        ending = dict(models='safetensors', results='json', answers='npz', pictures='png')[kind]
-        return self.out/kind/f'{system.slug}-{seed}.{ending}'
+        return self.out/kind/f'{system.slug}-{seed}.{_ENDINGS[kind]}'
 
     @contextmanager
     def alone(self,
@@ -149,11 +150,12 @@ def train(self:Ablation,
     out, run = self.path('models', system, seed), self.out/'runs'/f'{system.slug}-{seed}'
     shared = self.classifiers(seed, system.preset.code)
     shutil.copytree(shared, run/'classifiers', dirs_exist_ok=True)
-    clock = Clock(run/'seconds.txt')
-    if system.baseline: model = self.train_other(system, seed, clock)
+    clock, log = Clock(run/'seconds.txt'), run/'log.csv'
+    if system.baseline: model = self.train_other(system, seed, [RunLog(log), clock])
     else: model = train_cargan(self.data, run, system.preset, self.epochs, seed, cbs=clock,
                                resume=True)
     model.metrics |= dict(epochs=self.epochs, seed=seed, seconds=round(clock.seconds))
+    write_whole(self.path('curves', system, seed), log.read_bytes())
     save_bundle(model, out)
     shutil.rmtree(run)
     return out
