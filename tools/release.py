@@ -88,7 +88,7 @@ def heard_table(found):
     rows = '\n'.join(' | '.join(['', name, *(heard_cell(f, k) for f in ways), '']).strip()
                      for k, name in HEARD.items())
     return f"""
-## Does it listen?
+### Does it listen?
 
 What a small network, trained on the real training pictures only, reads off the pictures of the
 {found['n']} test pairs ({found['n_sounding']} of them sound), with 95 % bootstrap intervals; page
@@ -141,8 +141,8 @@ def section(name, report, args, minutes, counts):
 |---|---|
 {made_by(name, args, minutes, counts)}
 
-The judge is a ResNet18 that went {JUDGED[name]} times through the real training pictures; it took
-no part in the training of the GAN. 95 % bootstrap intervals.
+The judge is a ResNet18, trained on the real training pictures only (epochs: {JUDGED[name]}); it
+took no part in the training of the GAN. 95 % bootstrap intervals.
 
 | | accuracy | right | 95 % |
 |---|---|---|---|
