@@ -66,9 +66,9 @@ class Ablation:
         facts = dict(preset=self.base.to_dict(), epochs=self.epochs, judge_data='training', on=on,
                      pairs=dict(n=len(pairs), fingerprint=fingerprint(data, pairs)))
         size = self.base.size
-        if on != 'test': bare_dls(data, size, on) # better refused now than after a training
+        if judge_data or on != 'test': asked = bare_dls(data, size, on) # better refused now
         if judge_data:
-            check_disjoint(bare_dls(judge_data, size), bare_dls(data, size, on))
+            check_disjoint(bare_dls(judge_data, size), asked)
             facts['judge_data'] = fingerprint(judge_data, find_pairs(judge_data))
         self._settle(self.out/'settings.json', facts)
 

@@ -88,13 +88,14 @@ class CARGAN(nn.Module, Bundled, library_name='cargan', tags=['audio-to-image', 
         encoder:nn.Module|None=None # for the option `code`; an untrained one if not given
     ):
         super().__init__()
-        p = self.preset = get_preset(preset)
+        p, c, audio = get_preset(preset), bare(c), bare(audio) # those of another model are frozen
+        self.preset = p
         self.labels, self.spec, self.metrics = tuple(labels), spec or LMSSpec(size=p.size), {}
         self.input = 'lms' # or 'jet': coloured spectrograms, as in the published code's data
         if self.spec.size != p.size:
             raise CarganError(f"the LMS is {self.spec.size} wide, the preset's pictures {p.size}")
         k, s = len(self.labels), p.size
-        sound = self._takes(bare(audio))
+        sound = self._takes(audio)
         for name, net, shape, n in (('c', c, (3, s, s), k), ('audio', audio, *sound),
                                     ('encoder', encoder if p.code else None, (1, s, s), p.code)):
             if net is not None: check_network(name, net, shape, n)

@@ -8,7 +8,7 @@ __all__ = ['bare', 'Frozen', 'fold_again', 'fold']
 
 # %% ../../nbs/workshop/models/frozen.ipynb #d220eb00
 from copy import copy, deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,8 +16,8 @@ from torch.fx.experimental.optimization import fuse
 
 # %% ../../nbs/workshop/models/frozen.ipynb #5727fc94
 def bare(
-    network:nn.Module # frozen or not
-)->nn.Module: # what is inside a `Frozen`; any other as it is
+    network:nn.Module|None # frozen or not
+)->Any: # what is inside a `Frozen`; any other as it is
     "The network itself"
     return network.model if isinstance(network, Frozen) else network
 

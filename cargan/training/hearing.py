@@ -19,6 +19,7 @@ from ..data.audio import SILENCE_DB, loudness
 from ..data.pairs import SUB_URMP_LABELS
 from ..models.bundle import PRETRAINED, build_network, read_bundle
 from ..models.ear import Ear
+from ..models.frozen import bare
 
 # %% ../../nbs/workshop/training/hearing.ipynb #b546f267
 class Recording:
@@ -162,6 +163,7 @@ def ear_for(
     known:Sequence[str] # what it knows
 )->tuple[Ear, torch.Tensor, torch.Tensor]: # the new ear; remembered features [M, D], labels [M]
     "The same body with a head for other labels, untrained, and its memory in the new labels"
+    ear = bare(ear) # that of another model is frozen
     recipe:dict[str, Any] = {**ear.recipe, 'n_labels': len(labels)}
     new = Ear(**recipe)
     heads = 'head.', 'quiet.'
