@@ -29,6 +29,7 @@ from .training.gan import * # noqa: F403
 from .training.hearing import * # noqa: F403
 from .training.learner import * # noqa: F403
 from .training.losses import * # noqa: F403
+from .training.pretrain import * # noqa: F403
 from .training.train import * # noqa: F403
 
 __all__ = [name for name in globals() if not name.startswith('_')]

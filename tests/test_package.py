@@ -97,6 +97,14 @@ def test_wheel_runs_elsewhere(wheel, tmp_path):
     assert out.stdout.split() == [str(tmp_path/'site'/'cargan'/'__init__.py'), 'tuba']
 
 
+def test_painting_needs_no_learner():
+    "fastai's training, and scikit-learn with it, would be a quarter of the wait for a picture"
+    code = ("import sys, cargan.deploy.translate; "
+            "print({'fastai.learner', 'sklearn'} & set(sys.modules))")
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == 'set()'
+
+
 def test_a_namesake_is_told(tmp_path):
     "The other project's metadata beside ours; nothing is said of ours under its former name"
     info = tmp_path/'cargan-0.0.3.dist-info'

@@ -362,7 +362,7 @@ def test_one_pair_trains_whatever_learns(lone):
 
 def test_one_pair_more_than_the_batches(folder):
     "A last batch of one, where a loader keeps it, and a batch norm of one place a channel"
-    from cargan.models.classifier import classifier_learner
+    from cargan.training.pretrain import classifier_learner
     net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(3),
                               torch.nn.Flatten(), torch.nn.Linear(3, 1))
     pair(folder, 'saw00_1000')

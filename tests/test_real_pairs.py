@@ -42,7 +42,8 @@ def test_read(dls):
 
 def test_overfit(dls):
     "At 32 px, eighty steps bring stage 2's L1 under a third of where it began"
-    from cargan.models.classifier import ImageClassifier, classifier_learner
+    from cargan.models.classifier import ImageClassifier
+    from cargan.training.pretrain import classifier_learner
     from cargan.models.preset import get_preset
     from cargan.training.learner import cargan_learner
     set_seed(26, reproducible=True)

@@ -30,7 +30,8 @@ from ..data.loaders import PairLoaders, pairs_dls
 from ..data.store import cache_folder
 from .cli import command
 from .translate import shipped_clips, to_image
-from ..models.classifier import ImageClassifier, classifier_learner
+from ..models.classifier import ImageClassifier
+from ..training.pretrain import classifier_learner
 from ..training.gan import plain
 
 # %% ../../nbs/workshop/deploy/course.ipynb #45e98269

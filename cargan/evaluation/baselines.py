@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from ..core import CarganError
 from ..data.loaders import RoomAndLevel, without
 from .contest import BASELINES, Attempt, Baseline, Seen, baseline_learner
-from ..models.classifier import AudioClassifier, classifier_learner
+from ..models.classifier import AudioClassifier
+from ..training.pretrain import classifier_learner
 from ..models.discriminator import PatchGAN
 from ..models.frozen import Frozen
 from ..models.generator import UNet, one_hot, planes, up_block

@@ -28,7 +28,8 @@ from .distances import (_entry, bootstrap_interval, distribution_distances,
                                          test_loader, to_bytes)
 from .matching import (Matcher, check_disjoint, recall, train_matcher,
                                         training_dl)
-from ..models.classifier import ImageClassifier, classifier_learner
+from ..models.classifier import ImageClassifier
+from ..training.pretrain import classifier_learner
 from ..models.ear import heard
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #912e6852

@@ -106,7 +106,7 @@ def cargan_learner(
     p = get_preset(preset)
     if c is None:
         raise CarganError("cargan_learner needs a trained classifier: "
-                          "c=classifier_learner(...).model, see the page models/classifier")
+                          "c=classifier_learner(...).model, see the page training/pretrain")
     model = CARGAN(p, dls.vocab, dls.spec, c=c, audio=audio, encoder=encoder)
     model.input = getattr(dls, 'input', 'lms')
     players = Players(fold(model))

@@ -22,8 +22,8 @@ from ..data.audio import LMSSpec
 from ..data.loaders import PairLoaders, RoomAndLevel, pairs_dls, without
 from ..models.bundle import BUNDLE_NAME, build_network, recipe_of
 from ..models.cascade import CARGAN
-from ..models.classifier import (AudioClassifier, ImageClassifier, SoundEncoder,
-                                      classifier_learner, encoder_learner)
+from ..models.classifier import AudioClassifier, ImageClassifier, SoundEncoder
+from .pretrain import classifier_learner, encoder_learner
 from ..models.ear import EarSpec
 from ..models.frozen import bare
 from ..models.preset import Preset, get_preset
