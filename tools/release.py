@@ -142,7 +142,7 @@ def section(name, report, args, minutes, counts):
 {made_by(name, args, minutes, counts)}
 
 The judge is a ResNet18, trained on the real training pictures only (epochs: {JUDGED[name]}); it
-took no part in the training of the GAN. 95 % bootstrap intervals.
+took no part in the training of the GAN. 95 % bootstrap intervals (recordings drawn again).
 
 | | accuracy | right | 95 % |
 |---|---|---|---|
@@ -211,10 +211,10 @@ def draw_demo():
     fig.savefig(out, dpi=100)
 
 
-EPOCHS = dict(small=6, medium=3) # of the GAN
+EPOCHS = dict(small=6, medium=6) # of the GAN
 JUDGED = dict(small=4, medium=1) # of the judge, which needs no more
 MINUTES = dict(banks=5, recordings=1, sounds=10, families=630, ear=90, asked=2, data=5, small=45,
-               medium=125, judged=40, published=1) # a GPU trains an ear in three
+               medium=200, judged=40, published=1) # a GPU trains an ear in three
 
 
 class Step(NamedTuple):
