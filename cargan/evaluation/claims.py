@@ -245,7 +245,8 @@ def sentences(
     def p_of(p): return 'p < .001' if p < .001 else f"p = {p:.3f}".replace('0.', '.')
     words = {'ahead': 'is ahead of', 'behind': 'is behind', 'not decided': 'against'}
     def one(r):
-        end = ': not decided' if r.says == 'not decided' else ''
+        most = abs(r.difference) + r['+-'] # the far end of the interval
+        end = f': not decided, up to {most:.3f} is not excluded' if r.says == 'not decided' else ''
         on = f"{r.runs} runs on {r.sets} data set{'s' if r.sets > 1 else ''}"
         return (f"{r.system} {words[r.says]} {r.than} in *{r.figure}*: {r.difference:+.3f} ± "
                 f"{r['+-']:.3f} ({on}, {p_of(r['p (Holm)'])}){end}")
