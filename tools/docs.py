@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 NBS, RUN, PROC, DOCS = (ROOT/name for name in ('nbs', '_proc_run', '_proc', '_docs'))
 SKIP = 'skip-execution'
 LONGEST = 'train', '10_training' # begin with them
-LATE = '06_label' # looks at chapter 5's row of the strip: after the main line
+LATE = '06_label' # looks at chapter 5's row of the strip, and is begun when that is there
 EXPORTED = re.compile(r'#\|\s*exports?\s*$', re.M)
 FLAGGED = re.compile(r'^#\|\s*(slow|cuda|eval:\s*false)\b', re.M)
 
@@ -247,7 +247,7 @@ def api_page(page):
 
 def turn(path):
     "When a page is run, to sort by"
-    return path.stem not in LONGEST, '14' if path.stem == LATE else path.name
+    return path.stem not in LONGEST, '08_z' if path.stem == LATE else path.name
 
 
 def run_pages(paths, root):
