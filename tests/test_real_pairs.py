@@ -43,9 +43,9 @@ def test_read(dls):
 def test_overfit(dls):
     "At 32 px, eighty steps bring stage 2's L1 under a third of where it began"
     from cargan.models.classifier import ImageClassifier
-    from cargan.training.pretrain import classifier_learner
     from cargan.models.preset import get_preset
     from cargan.training.learner import cargan_learner
+    from cargan.training.pretrain import classifier_learner
     set_seed(26, reproducible=True)
     eye = classifier_learner(dls, ImageClassifier(13, 'light'))
     with eye.no_bar(), eye.no_logging(): eye.fit(15, 2e-3)

@@ -31,8 +31,8 @@ from ..data.store import cache_folder
 from .cli import command
 from .translate import shipped_clips, to_image
 from ..models.classifier import ImageClassifier
-from ..training.pretrain import classifier_learner
 from ..training.gan import plain
+from ..training.pretrain import classifier_learner
 
 # %% ../../nbs/workshop/deploy/course.ipynb #45e98269
 def course_pages()->Path: # the folder of the notebooks

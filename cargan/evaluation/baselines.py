@@ -24,7 +24,6 @@ from ..core import CarganError
 from ..data.loaders import RoomAndLevel, without
 from .contest import BASELINES, Attempt, Baseline, Seen, baseline_learner
 from ..models.classifier import AudioClassifier
-from ..training.pretrain import classifier_learner
 from ..models.discriminator import PatchGAN
 from ..models.frozen import Frozen
 from ..models.generator import UNet, one_hot, planes, up_block
@@ -32,6 +31,7 @@ from ..models.preset import Preset
 from ..training.callbacks import EMA, LossParts
 from ..training.checkpoints import reseed
 from ..training.learner import precision_cbs
+from ..training.pretrain import classifier_learner
 
 # %% ../../nbs/workshop/evaluation/baselines.ipynb #14daee3c
 def train_baseline(

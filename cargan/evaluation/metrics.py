@@ -29,8 +29,8 @@ from .distances import (_entry, bootstrap_interval, distribution_distances,
 from .matching import (Matcher, check_disjoint, recall, train_matcher,
                                         training_dl)
 from ..models.classifier import ImageClassifier
-from ..training.pretrain import classifier_learner
 from ..models.ear import heard
+from ..training.pretrain import classifier_learner
 
 # %% ../../nbs/workshop/evaluation/metrics.ipynb #912e6852
 def new_judge(

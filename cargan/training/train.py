@@ -23,7 +23,6 @@ from ..data.loaders import PairLoaders, RoomAndLevel, pairs_dls, without
 from ..models.bundle import BUNDLE_NAME, build_network, recipe_of
 from ..models.cascade import CARGAN
 from ..models.classifier import AudioClassifier, ImageClassifier, SoundEncoder
-from .pretrain import classifier_learner, encoder_learner
 from ..models.ear import EarSpec
 from ..models.frozen import bare
 from ..models.preset import Preset, get_preset
@@ -34,6 +33,7 @@ from .distributed import join_processes, together
 from .gan import Pieces
 from .hearing import train_ear
 from .learner import cargan_learner, precision_cbs
+from .pretrain import classifier_learner, encoder_learner
 from .runs import begin_run, run_folder, run_settings, tracker
 from .watch import Watch
 
