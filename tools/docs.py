@@ -259,6 +259,7 @@ def run_pages(paths, root):
     os.environ['IPYTHONDIR'] = str(without_widgets())
     def one(path):
         print(f'{execute(path):6.1f} s  {path.relative_to(root)}', flush=True)
+    start = time.time()
     with ThreadPoolExecutor(2) as pool:
         jobs = {pool.submit(one, path): path for path in sorted(paths, key=turn)}
         for job in as_completed(jobs):
@@ -266,6 +267,7 @@ def run_pages(paths, root):
             except Exception as e:
                 pool.shutdown(wait=False, cancel_futures=True)
                 sys.exit(f'{jobs[job].relative_to(root)} failed\n{e}')
+    print(f'{time.time() - start:6.1f} s  in all', flush=True)
 
 
 def source_pages(site):
