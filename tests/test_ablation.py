@@ -78,16 +78,23 @@ def test_judges_of_other_data(data, tmp_path):
     assert row['judge_data'] == 'disjoint' and row['seconds'] > 0 and row['parameters'] > 0
     rc, _, err = finish(start(data, out, '--only', 'pix2pix'))
     assert rc == 2 and 'judge_data was' in err
+    args = '--table', 'longer', '--only', 'pix2pix-long', '--judge-data', other
+    rc, _, err = finish(start(data, out, *args, '--seeds', '1'))
+    assert rc == 0, err
+    curves = (out/'curves'/'pix2pix-long-0.csv').read_text().splitlines()
+    row = json.loads((out/'results'/'pix2pix-long-0.json').read_text())
+    assert row['epochs'] == len(curves) - 1 == 3*len((out/'curves'/'pix2pix-0.csv').read_text()
+                                                     .splitlines()[1:])
 
 
-@pytest.mark.parametrize('folder', ['ablation', 'choices', 'long', 'steady'])
+@pytest.mark.parametrize('folder', ['choices', 'long', 'search', 'tables/one', 'tables/two'])
 def test_committed_results(folder):
     "Each committed run has the changes that its system has today; a bool of D's label is its name"
-    from cargan.evaluation.systems import paper_models, paper_or_code, schedules
+    from cargan.evaluation.systems import TABLES
     from cargan.models.preset import get_preset, preset_from
-    base = preset_from(json.loads((COMMITTED/folder/'settings.json').read_text())['preset'])
-    tables = [paper_or_code] if folder == 'choices' else [paper_models, schedules]
-    systems = {s.name: s for table in tables for s in table(base)}
+    settings = json.loads((COMMITTED/folder/'settings.json').read_text())
+    base = preset_from(settings['preset'])
+    systems = {s.name: s for table in TABLES.values() for s in table(base)}
     files = list((COMMITTED/folder/'results').glob('*.json'))
     assert files
     for file in files:
@@ -97,3 +104,16 @@ def test_committed_results(folder):
         assert file.stem == f"{now.slug}-{row['seed']}" and row['baseline'] == now.baseline
         assert set(row['changes']) == set(now.changes(base)), file
         for k in row['changes']: assert getattr(was, k) == getattr(now.preset, k), (file, k)
+
+
+@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two'])
+def test_committed_trials(folder):
+    "Judges of other data, choices on validation pairs, the budget of each system, its answers"
+    settings = json.loads((COMMITTED/folder/'settings.json').read_text())
+    assert settings['on'] == ('valid' if folder == 'search' else 'test')
+    for file in (COMMITTED/folder/'results').glob('*.json'):
+        row = json.loads(file.read_text())
+        assert row['judge_data'] == 'disjoint'
+        assert row['epochs'] == settings['epochs']*(3 if row['system'].endswith(', long') else 1)
+        for kind, end in (('answers', 'npz'), ('curves', 'csv')):
+            assert (COMMITTED/folder/kind/f'{file.stem}.{end}').exists()

@@ -342,8 +342,8 @@ def cargan_ablate(
     preset:str='small', # tiny, small, medium ...; model E is this one without a code
     seeds:int=3, # of each system
     first:int=0, # the first seed; take others for another data set
-    epochs:int=None, # of every system; the preset's if not given
-    table:str='models', # models (A to E, E+, others), controls, searched, schedules, choices
+    epochs:int=None, # the preset's if not given; systems of `longer` have three times as many
+    table:str='models', # models (A to E, E+, others), controls, longer, searched, choices
     only:str='', # names of systems (or of their files), with commas between them; all if not given
     judge_data:str='', # other data of the same labels for the judges to learn from
     on:str='test', # the pairs that are asked about: test, or valid where you will choose

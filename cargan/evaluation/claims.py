@@ -236,7 +236,8 @@ def examine(
     rows = [{**c._asdict(), 'difference': e.mean, '+-': e.half, 'p': e.p, 'p (Holm)': p,
              'runs': e.runs, 'sets': e.sets, 'says': says(c, e, p)}
             for c, e, p in zip(family, found, wide)]
-    return pd.DataFrame(rows)
+    columns = [*Claim._fields, 'difference', '+-', 'p', 'p (Holm)', 'runs', 'sets', 'says']
+    return pd.DataFrame(rows, columns=columns)
 
 def sentences(
     found:pd.DataFrame # of `examine`

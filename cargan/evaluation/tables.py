@@ -54,7 +54,7 @@ class Ablation:
         data:str|Path, # a folder in Sub-URMP's layout, or a manifest
         out:str|Path, # the folder of results
         preset:str|Path|Preset='small', # as for `get_preset`; E is this one without a code
-        epochs:int|None=None, # of every system; the preset's if not given
+        epochs:int|None=None, # the preset's if not given; a `longer` system has more
         judge_data:str|Path|None=None, # what the judges learn from; `data` if not given
         on:str='test' # the split that is asked about: 'test', or 'valid' where one will choose
     ):
@@ -85,6 +85,11 @@ class Ablation:
         p = self.base
         jitter = 'once' if p.jitter and p.jitter_once else p.jitter
         return pairs_dls(self.data, LMSSpec(size=p.size), bs=p.batch, seed=seed, jitter=jitter)
+
+    def epochs_of(self,
+        system:System # a row of the table
+    )->int: # of its training
+        return self.epochs*system.longer
 
     def path(self,
         kind:str, # models, results, answers, pictures or curves
@@ -152,9 +157,9 @@ def train(self:Ablation,
     shutil.copytree(shared, run/'classifiers', dirs_exist_ok=True)
     clock, log = Clock(run/'seconds.txt'), run/'log.csv'
     if system.baseline: model = self.train_other(system, seed, [RunLog(log), clock])
-    else: model = train_cargan(self.data, run, system.preset, self.epochs, seed, cbs=clock,
-                               resume=True)
-    model.metrics |= dict(epochs=self.epochs, seed=seed, seconds=round(clock.seconds))
+    else: model = train_cargan(self.data, run, system.preset, self.epochs_of(system), seed,
+                               cbs=clock, resume=True)
+    model.metrics |= dict(epochs=self.epochs_of(system), seed=seed, seconds=round(clock.seconds))
     write_whole(self.path('curves', system, seed), log.read_bytes())
     save_bundle(model, out)
     shutil.rmtree(run)
@@ -170,7 +175,8 @@ def train_other(self:Ablation,
     "Train a baseline. Raises `RunError` where a weight is no number"
     dls, shared = self.loaders(seed), self.out/'shared'/str(seed)
     c, audio, _ = train_classifiers(dls, self.base, run=shared, seed=seed)
-    model = train_baseline(system.baseline, dls, system.preset, self.epochs, c, audio, seed, cbs)
+    model = train_baseline(system.baseline, dls, system.preset, self.epochs_of(system), c, audio,
+                           seed, cbs)
     odd = [k for k, v in model.state_dict().items() if not v.isfinite().all()]
     if odd: raise RunError(f"{odd[0]} is not finite{likewise(len(odd) - 1)}")
     return model
@@ -197,9 +203,10 @@ def judge(self:Ablation,
     judges, model = self.judges(), self.load(system, seed)
     found = figures_of(judges, model)
     row = dict(system=system.name, says=system.says, changes=system.changes(self.base),
-               baseline=system.baseline, epochs=self.epochs, pairs=len(judges.dls.train_ds),
-               seconds=model.metrics.get('seconds'), threads=torch.get_num_threads(),
-               bootstrap_seed=found['seed'], **found | dict(seed=seed))
+               baseline=system.baseline, epochs=self.epochs_of(system),
+               pairs=len(judges.dls.train_ds), seconds=model.metrics.get('seconds'),
+               threads=torch.get_num_threads(), bootstrap_seed=found['seed'],
+               **found | dict(seed=seed))
     row['environment'] = environment()
     paint_strip(judges, model, self.path('pictures', system, seed))
     write_answers(self.path('answers', system, seed), answers_of(judges, model))
