@@ -41,9 +41,12 @@ types: install-dev
 docs: install-dev
 	$(BIN)/python tools/docs.py
 
-# The site that make docs has built, and chapters in JupyterLab, in Chromium
+# The site that make docs has built, and chapters in JupyterLab, in Chromium; the live page alone, as
+# it plays and records
 browser: install-dev
-	CARGAN_BROWSER=1 $(BIN)/python -m pytest -q tests/browser
+	CARGAN_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+		--ignore tests/browser/test_live.py tests/browser
+	CARGAN_BROWSER=1 $(BIN)/python -m pytest -q tests/browser/test_live.py
 
 # The main line is committed with its outputs: run it and keep them
 outputs: install-dev
