@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import bisect
 from scipy.stats import t as student
 
 from ..core import CarganError, log
+from .judges import STRANGERS
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #c3f1dfc1
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Figure:
     value:Callable # sums [..., G, m] -> numbers [...]
     better:int=1 # 1: more is better, -1: less is
     groups:int=1 # G
+    by:tuple[str, ...]=() # figures of which it is the mean, one a judge; a claim is theirs, too
 
     def moments(self,
         asked:dict[str, np.ndarray], # recording [N], truth [N, 4] and so on
@@ -61,32 +64,43 @@ def _counted(of): # a figure of right answers: `of` (asked, answers) -> [N]
         return np.stack([right, np.ones_like(right)], 1), np.zeros(len(right), int)
     return rows
 
-def _read(i, by_label): # a figure of the correlation of what was played and read, in sounding pairs
+def _performer(read): # a figure of right answers; `read`: the answers in which they are
+    return Figure(_counted(lambda q, a: a[read][:, 0] == q['truth'][:, 0]), _share)
+
+def _heard(i, read, groups=1): # of the correlation of what was played and read, in sounding pairs
     def rows(asked, answers):
-        x, y = (np.asarray(a[:, i], float) for a in (asked['truth'], answers['read']))
-        sounds, group = asked['truth'][:, 3] == 0, asked['label'] if by_label else 0
+        x, y = (np.asarray(a[:, i], float) for a in (asked['truth'], answers[read]))
+        sounds, group = asked['truth'][:, 3] == 0, asked['label'] if groups > 1 else 0
         x, y = np.where(sounds, x, 0), np.where(sounds, y, 0)
         x, y = x - x[sounds].mean(), y - y[sounds].mean() # for the sums' sake
         return (np.stack([np.ones_like(x), x, y, x*x, y*y, x*y], 1),
                 np.where(sounds, group, -1))
-    return rows
+    return Figure(rows, _correlation, groups=groups)
 
-def _rests(asked, answers): # right about a rest, by kind
-    silent = asked['truth'][:, 3].astype(int)
-    right = (answers['read'][:, 3] == silent).astype(float)
-    return np.stack([right, np.ones_like(right)], 1), silent
+def _rest(read): # of right answers about rests, by kind
+    def rows(asked, answers):
+        silent = asked['truth'][:, 3].astype(int)
+        right = (answers[read][:, 3] == silent).astype(float)
+        return np.stack([right, np.ones_like(right)], 1), silent
+    return Figure(rows, _share, groups=2)
+
+def _named(answers): # {heading: figure}: by all strangers, and by each
+    def one(i): return Figure(_counted(lambda q, a: a[answers][:, i]), _share)
+    name = {'given': 'named right', 'predicted': 'label predicted'}[answers]
+    each = {f'{name}, by {s}': one(i) for i, s in enumerate(STRANGERS)}
+    return {name: Figure(_counted(lambda q, a: a[answers].mean(1)), _share, by=tuple(each)), **each}
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #45f661fd
 LABELS = 13 # at most this many, for the correlation within an instrument
 
 FIGURES:dict[str, Figure] = {
-    'named right': Figure(_counted(lambda q, a: a['given'].mean(1)), _share),
-    'label predicted': Figure(_counted(lambda q, a: a['predicted'].mean(1)), _share),
+    **_named('given'), **_named('predicted'),
     'C, less strangers': Figure(_counted(lambda q, a: a['by_c'] - a['given'].mean(1)), _share, -1),
-    'performer': Figure(_counted(lambda q, a: a['read'][:, 0] == q['truth'][:, 0]), _share),
-    'pitch': Figure(_read(1, True), _correlation, groups=LABELS),
-    'loudness': Figure(_read(2, False), _correlation),
-    'rest': Figure(_rests, _share, groups=2),
+    'performer': _performer('read'), 'pitch': _heard(1, 'read', LABELS),
+    'loudness': _heard(2, 'read'), 'rest': _rest('read'),
+    'performer, label predicted': _performer('read_predicted'),
+    'pitch, label predicted': _heard(1, 'read_predicted', LABELS),
+    'rest, label predicted': _rest('read_predicted'),
     'R@5 in class': Figure(_counted(lambda q, a: a['rank'] < 5), _share),
     'L1': Figure(_counted(lambda q, a: a['l1']), _share, -1)}
 
@@ -158,6 +172,21 @@ class Estimate(NamedTuple):
     runs:int # how many
     sets:int # of data
 
+class _Luck(NamedTuple):
+    runs:float # variance that runs bring
+    both:float # what it is at least, for a run has other luck with each recording
+    recordings:float # variance that recordings bring
+    free_runs:int # degrees of freedom
+    free_recordings:int
+
+    def half(self, p): # of an interval that misses the mean with probability p
+        t_runs, t = (student.isf(p/2, n) for n in (self.free_runs, self.free_recordings))
+        return (max(self.runs*t_runs**2, self.both*t**2) + self.recordings*t**2)**.5
+
+    def p(self, mean): # of this mean or a larger one
+        def short(log_p): return self.half(np.exp(log_p)) - abs(mean)
+        return float(np.exp(bisect(short, -36, 0))) if short(-36) > 0 else 0.
+
 def _weights(asked, seed): # [DRAWS, R]: how often each recording is drawn
     r = asked['recording'].max() + 1
     return np.random.default_rng(seed).multinomial(r, np.full(r, 1/r), DRAWS)
@@ -193,13 +222,12 @@ def estimate(
     mean, free = np.mean([v.mean() for v in values]), int((n - 1).sum())
     if not free: return Estimate(mean, np.nan, np.nan, int(n.sum()), len(n))
     s2 = sum(((v - v.mean())**2).sum() for v in values)/free
-    least, of_recordings = (sum(v)/len(n)**2 for v in (of_both, of_recordings))
-    of_runs = max((1/n).sum()*s2/len(n)**2, least)
-    se = (of_runs + of_recordings)**.5
-    if not se: return Estimate(mean, 0., 1. if mean == 0 else np.nan, int(n.sum()), len(n))
-    free = se**4/(of_runs**2/free + of_recordings**2/sum(many))
-    return Estimate(mean, student.ppf((1 + level)/2, free)*se, 2*student.sf(abs(mean)/se, free),
-                    int(n.sum()), len(n))
+    variances = (1/n).sum()*s2, sum(of_both), sum(of_recordings)
+    of_runs, of_both, of_recordings = (v/len(n)**2 for v in variances)
+    luck = _Luck(of_runs, of_both, of_recordings, free, sum(many))
+    half, p = 0., 1. if mean == 0 else np.nan
+    if any(luck[:3]): half, p = luck.half(1 - level), luck.p(mean)
+    return Estimate(mean, half, p, int(n.sum()), len(n))
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #d1f0fff5
 def holm(
@@ -225,19 +253,26 @@ def examine(
     family:Iterable[Claim], # all claims that are made together
     level:float=.05 # of errors in the family
 )->pd.DataFrame: # a row a claim: system, than, figure, difference, +- (of 95 %, for this claim
-    # alone), p, p (Holm), runs, sets of data, says
-    "What the runs say of each claim: ahead, behind, or not decided"
+    # alone), p, p (Holm), runs, sets of data, differences by each judge, says
+    """What the runs say of each claim: ahead, behind, or not decided. Those that lack runs count in
+    the correction. Decided is what each judge has the same way round"""
     family = list(family)
-    found = [estimate(runs, c.figure, c.system, c.than) for c in family]
+    found = [_found(runs, c.figure, c.system, c.than) for c in family]
     wide = holm([1. if np.isnan(e.p) else e.p for e in found])
-    def says(c, e, p):
-        if p >= level: return 'not decided'
+    each = [[_found(runs, k, c.system, c.than).mean for k in FIGURES[c.figure].by] for c in family]
+    def says(c, e, p, by):
+        if p >= level or any(d*e.mean <= 0 for d in by): return 'not decided'
         return 'ahead' if e.mean*FIGURES[c.figure].better > 0 else 'behind'
     rows = [{**c._asdict(), 'difference': e.mean, '+-': e.half, 'p': e.p, 'p (Holm)': p,
-             'runs': e.runs, 'sets': e.sets, 'says': says(c, e, p)}
-            for c, e, p in zip(family, found, wide)]
-    columns = [*Claim._fields, 'difference', '+-', 'p', 'p (Holm)', 'runs', 'sets', 'says']
+             'runs': e.runs, 'sets': e.sets, 'by': by, 'says': says(c, e, p, by)}
+            for c, e, p, by in zip(family, found, wide, each)]
+    columns = [*Claim._fields, 'difference', '+-', 'p', 'p (Holm)', 'runs', 'sets', 'by', 'says']
     return pd.DataFrame(rows, columns=columns)
+
+def _found(runs, figure, system, less):
+    if any(system in cells and less in cells for cells in runs.cells):
+        return estimate(runs, figure, system, less)
+    return Estimate(np.nan, np.nan, np.nan, 0, 0)
 
 def sentences(
     found:pd.DataFrame # of `examine`
@@ -246,11 +281,13 @@ def sentences(
     def p_of(p): return 'p < .001' if p < .001 else f"p = {p:.3f}".replace('0.', '.')
     words = {'ahead': 'is ahead of', 'behind': 'is behind', 'not decided': 'against'}
     def one(r):
-        most = abs(r.difference) + r['+-'] # the far end of the interval
-        end = f': not decided, up to {most:.3f} is not excluded' if r.says == 'not decided' else ''
-        on = f"{r.runs} runs on {r.sets} data set{'s' if r.sets > 1 else ''}"
-        return (f"{r.system} {words[r.says]} {r.than} in *{r.figure}*: {r.difference:+.3f} ± "
-                f"{r['+-']:.3f} ({on}, {p_of(r['p (Holm)'])}){end}")
+        what = f"{r.system} {words[r.says]} {r.than} in *{r.figure}*"
+        on = f"{r.runs} run{'s'*(r.runs != 1)} on {r.sets} data set{'s'*(r.sets != 1)}"
+        if np.isnan(r['+-']): return f"{what}: more runs are needed ({on})"
+        low, high = r.difference - r['+-'], r.difference + r['+-']
+        each = f"by judge {', '.join(f'{d:+.3f}' for d in r.by)}; " if r.by else ''
+        return (f"{what}: {r.difference:+.3f}, from {low:+.3f} to {high:+.3f} in 95 % ({each}{on}, "
+                f"{p_of(r['p (Holm)'])}){': not decided'*(r.says == 'not decided')}")
     return [one(r) for _, r in found.iterrows()]
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #4f33091e
@@ -274,7 +311,7 @@ def real_row(
 )->dict[str, float]: # those that real pictures have
     "What the judges say of the real pictures: the mean over the data sets"
     def of(f, q):
-        said = {**q, 'predicted': q['given']}
+        said = {**q, 'predicted': q['given'], 'read_predicted': q['read']}
         return FIGURES[f].value(FIGURES[f].moments(q, said).sum(0))
     return {f: float(np.mean([of(f, q) for q in runs.asked])) for f in figures
             if f != 'C, less strangers'}
