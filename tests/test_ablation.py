@@ -117,3 +117,26 @@ def test_committed_trials(folder):
         assert row['epochs'] == settings['epochs']*(3 if row['system'].endswith(', long') else 1)
         for kind, end in (('answers', 'npz'), ('curves', 'csv')):
             assert (COMMITTED/folder/kind/f'{file.stem}.{end}').exists()
+
+
+@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two'])
+def test_committed_answers(folder):
+    "The figures that claims compute from answers are those that the results have"
+    from cargan.evaluation.claims import FIGURES, load_runs
+    named = dict(given='accuracy_label_given', predicted='accuracy_label_predicted')
+    same = {'named right, by resnet18': named['given'], 'L1': 'l1',
+            'label predicted, by resnet18': named['predicted']}
+    heard = {'performer': 'performer', 'pitch': 'pitch_within', 'loudness': 'loudness',
+             'rest': 'rest_balanced'}
+    runs = load_runs(COMMITTED/folder)
+    for file in (COMMITTED/folder/'results').glob('*.json'):
+        row = json.loads(file.read_text())
+        answers = runs.cells[0][row['system']][row['seed']]
+        def figure(name):
+            return FIGURES[name].value(FIGURES[name].moments(runs.asked[0], answers).sum(0))
+        for name, key in same.items(): assert abs(figure(name) - row[key]) < 1e-4, (file, name)
+        for name, key in heard.items():
+            for way, end in (('given', ''), ('predicted', ', label predicted')):
+                if name == 'loudness' and end: continue
+                there = row['listening'][f'label_{way}'][key]
+                assert abs(figure(name + end) - there) < 1e-4, (file, name + end)
