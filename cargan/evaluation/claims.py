@@ -185,7 +185,8 @@ class _Luck(NamedTuple):
 
     def p(self, mean): # of this mean or a larger one
         def short(log_p): return self.half(np.exp(log_p)) - abs(mean)
-        return float(np.exp(bisect(short, -36, 0))) if short(-36) > 0 else 0.
+        if np.isnan(far := short(-36)): return np.nan
+        return float(np.exp(bisect(short, -36, 0))) if far > 0 else 0.
 
 def _weights(asked, seed): # [DRAWS, R]: how often each recording is drawn
     r = asked['recording'].max() + 1
@@ -270,7 +271,7 @@ def examine(
     return pd.DataFrame(rows, columns=columns)
 
 def _found(runs, figure, system, less):
-    if any(system in cells and less in cells for cells in runs.cells):
+    if any(set(cells.get(system, ())) & set(cells.get(less, ())) for cells in runs.cells):
         return estimate(runs, figure, system, less)
     return Estimate(np.nan, np.nan, np.nan, 0, 0)
 
