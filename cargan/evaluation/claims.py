@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -118,8 +119,8 @@ class Runs(NamedTuple):
 def load_runs(
     *folders:str|Path # of an `Ablation` each
 )->Runs:
-    """All answers that are there. Raises `CarganError` where a folder has none, or the folders are
-    of one data set or of different trials"""
+    """All answers that are there. Raises `CarganError` where a folder has none or damaged ones, or
+    the folders are of one data set or of different trials"""
     _compare(folders)
     asked, cells = [], []
     for folder in map(Path, folders):
@@ -159,7 +160,11 @@ def _cells(folder, label): # {system: {seed: answers}}
     return out
 
 def _arrays(path):
-    with np.load(path, allow_pickle=False) as f: return dict(f)
+    try:
+        with np.load(path, allow_pickle=False) as f: return dict(f)
+    except (OSError, EOFError, ValueError, BadZipFile) as e:
+        raise CarganError(f"{path}: is damaged ({e}); delete it and its results, and run "
+                          "cargan-ablate again") from e
 
 # %% ../../nbs/workshop/evaluation/claims.ipynb #48df91c4
 DRAWS = 1000 # of recordings
@@ -211,7 +216,10 @@ def estimate(
     level:float=.95, # of the interval
     seed:int=0 # of the draws of recordings
 )->Estimate:
-    "A figure, or a difference, with its interval. Raises `CarganError` where there is no such run"
+    """A figure, or a difference, with its interval. Raises `CarganError` where there is no such run
+    or figure"""
+    if figure not in FIGURES:
+        raise CarganError(f"{figure}: no such figure; take one of {', '.join(FIGURES)}")
     f, found = FIGURES[figure], []
     for asked, cells in zip(runs.asked, runs.cells):
         if system not in cells or (less and less not in cells): continue
