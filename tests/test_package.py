@@ -17,7 +17,8 @@ from statistics import median
 
 import nbformat
 import pytest
-from docs import code_hash, edited, join_promise
+from docs import edited, join_promise
+from kept import code_hash
 from readme import readme
 
 ROOT = Path(__file__).parent.parent

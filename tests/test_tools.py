@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kept
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -74,3 +76,30 @@ def test_the_table_of_chapter_11_is_that_of_the_runs():
     from cargan.deploy.course import course_table
     from course_table import table
     pd.testing.assert_frame_equal(course_table(), table())
+
+
+def test_a_page_is_kept_while_nothing_changes(tmp_path, monkeypatch):
+    "Its code, what it imports however deep and however late, the data and the versions"
+    monkeypatch.setattr(kept, 'ROOT', tmp_path)
+    files = {'cargan/__init__.py': '', 'cargan/a.py': 'def f():\n    from .b import x',
+             'cargan/b/__init__.py': 'from ..d import y', 'cargan/c.py': '', 'cargan/d.py': '',
+             'cargan/pretrained/t.csv': '1', 'cargan/pretrained/strip/s.png': '',
+             'constraints.txt': ''}
+    for name, text in files.items():
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_text(text)
+    v4 = nbformat.v4
+    nb = v4.new_notebook(cells=[v4.new_markdown_cell('# A'),
+                                v4.new_code_cell('%matplotlib inline\nfrom cargan.a import f')])
+    assert not kept.is_kept(nb)
+    kept.stamp(nb)
+    for name, text in files.items():
+        (tmp_path/name).write_text(f'{text}\n# more')
+        assert kept.is_kept(nb) == (name in ('cargan/c.py', 'cargan/pretrained/strip/s.png')), name
+        (tmp_path/name).write_text(text)
+    nb.cells[0].source = '# B'
+    assert kept.is_kept(nb)
+    nb.cells[1].source = '#| label: a\n' + nb.cells[1].source
+    assert kept.is_kept(nb)
+    nb.cells[1].source += ' as g'
+    assert not kept.is_kept(nb)

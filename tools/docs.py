@@ -1,14 +1,14 @@
 """The site: run copies of the notebooks, let nbdev process them, let smalldocs render them.
 
-Every page is run, so that the site's pictures and the code beside them belong together; cells
-flagged `slow` or `cuda` are not run and show the outputs they were saved with. With PAGES, such as
-`workshop/core/core`, the site has those and the index alone, and links are not checked.
-`--in-place` writes the outputs of PAGES into the notebooks themselves and builds nothing.
+A page is run unless it is kept: its saved outputs were made by the code and the package that are
+here (`kept`). `--all` runs those, too. Cells flagged `slow` or `cuda` are not run and show the
+outputs they were saved with. With PAGES, such as `workshop/core/core`, the site has those and the
+index alone, and links are not checked. `--in-place` writes the outputs of PAGES into the notebooks
+themselves and builds nothing.
 """
 import argparse
 import ast
 import base64
-import hashlib
 import inspect
 import io
 import json
@@ -29,6 +29,7 @@ from pathlib import Path
 import live
 import nbdev.showdoc
 import nbformat
+from kept import is_kept, stamp
 from nbclient import NotebookClient
 from nbdev.serve import proc_nbs
 from npm import npm_package
@@ -181,18 +182,6 @@ def hide_places(nb):
             else: output.data[kind] = text
 
 
-def code_hash(nb):
-    "Of all code cells without their directives; stale are the outputs of a page stamped otherwise"
-    cells = [c.source for c in nb.cells if c.cell_type == 'code']
-    code = '\0'.join(re.sub(r'(?m)^#\|.*\n?', '', source) for source in cells)
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
-
-
-def stamp(nb):
-    "Write beside the outputs which code made them"
-    nb.metadata['ran'] = code_hash(nb)
-
-
 def keep_strip():
     "The rows that the chapters have painted here become those that are shipped"
     from cargan.deploy.course import Strip
@@ -340,8 +329,8 @@ def check_links(site):
                 sys.exit(f'{page.relative_to(site.resolve())}: links to {link}, which is not there')
 
 
-def build(pages=()):
-    "The whole site, or `pages` and the index"
+def build(pages=(), run_all=False):
+    "The whole site, or `pages` and the index; `run_all`: kept pages, too"
     for d in (RUN, PROC, DOCS): shutil.rmtree(d, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns('.ipynb_checkpoints', 'live'))
     found = sorted(RUN.rglob('*.ipynb'))
@@ -349,7 +338,9 @@ def build(pages=()):
     for p in found if pages else ():
         if p not in wanted: p.unlink()
     found = [p for p in found if p.exists()]
-    run_pages(found, RUN)
+    kept = [] if run_all else [p for p in found if is_kept(nbformat.read(p, as_version=4))]
+    print('kept as they are:', *sorted(p.stem for p in kept))
+    run_pages(set(found) - set(kept), RUN)
     for p in found:
         with edited(p) as nb:
             join_promise(nb)
@@ -379,6 +370,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('pages', nargs='*', help='pages under nbs, without .ipynb; all if none')
+    parser.add_argument('--all', action='store_true', help='run kept pages, too')
     parser.add_argument('--in-place', action='store_true', help='run PAGES where they are')
     args = parser.parse_args()
     os.chdir(ROOT)
@@ -392,7 +384,7 @@ def main():
                 hide_places(nb)
                 stamp(nb)
         keep_strip()
-    else: build(args.pages)
+    else: build(args.pages, args.all)
 
 
 if __name__ == '__main__': main()

@@ -125,10 +125,14 @@ def test_uploads_are_deleted(tmp_path, monkeypatch):
     "After a while, and at the end"
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     def kept(): return [p for p in tmp_path.glob('cargan-app-*/**/*.ogg')]
-    with serving('small', port=None, keep_seconds=2) as address:
-        ask((address,), shipped_clips()['oboe'])
-        assert kept()
-        for _ in range(100):
+    seen = set() # also where an answer takes longer than a file is kept
+    with serving('small', port=None, keep_seconds=8) as address, ThreadPoolExecutor(1) as asking:
+        answer = asking.submit(ask, (address,), shipped_clips()['oboe'])
+        while not answer.done():
+            seen.update(kept())
+            time.sleep(.02)
+        assert answer.result()[0].startswith('oboe') and seen
+        for _ in range(300):
             if not kept(): break
             time.sleep(.2)
         assert not kept()

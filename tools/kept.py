@@ -1,0 +1,72 @@
+"""Which pages are kept: their outputs were made by the code, the package and the versions that are
+here. A page is stamped when it is run in place: `ran` is the hash of its cells, `package` that of
+what they stand on."""
+import ast
+import hashlib
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WRITTEN = 'pretrained/strip' # by the chapters themselves
+
+
+def code_hash(nb):
+    "Of all code cells without their directives"
+    cells = [c.source for c in nb.cells if c.cell_type == 'code']
+    return short('\0'.join(re.sub(r'(?m)^#\|.*\n?', '', source) for source in cells).encode())
+
+
+def short(data): return hashlib.sha256(data).hexdigest()[:16]
+
+
+def module_file(name):
+    "Of a module of the package; None where there is none"
+    path = ROOT.joinpath(*name.split('.'))
+    files = path/'__init__.py', path.with_suffix('.py')
+    return next((f for f in files if f.exists()), None) if name.split('.')[0] == 'cargan' else None
+
+
+def imported(code, package=''):
+    "The modules of the package that a piece of code imports, anywhere in it"
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        names = []
+        if isinstance(node, ast.Import): names = [a.name for a in node.names]
+        if isinstance(node, ast.ImportFrom):
+            above = package.split('.')[:len(package.split('.')) + 1 - node.level]
+            home = '.'.join([*(above if node.level else []), *filter(None, [node.module])])
+            names = [home, *(f'{home}.{a.name}' for a in node.names)]
+        found |= {n for n in names if module_file(n)}
+    return found
+
+
+def stands_on(nb):
+    "The files of the package that a notebook imports, with all that these import"
+    code = [re.sub(r'(?m)^\s*[%!].*$', 'pass', c.source) for c in nb.cells if c.cell_type == 'code']
+    files, new = {}, set().union(*map(imported, code))
+    while new:
+        name = new.pop()
+        files[name] = module_file(name)
+        is_package = files[name].name == '__init__.py'
+        package = name if is_package else name.rpartition('.')[0]
+        parents = {'.'.join(name.split('.')[:n]) for n in range(1, name.count('.') + 1)}
+        new |= (imported(files[name].read_text(encoding='utf-8'), package) | parents) - set(files)
+    return sorted(files.values())
+
+
+def package_hash(nb):
+    "Of the modules, the data that the package carries, and the versions of what it needs"
+    data = [p for p in (ROOT/'cargan'/'pretrained').rglob('*')
+            if p.is_file() and WRITTEN not in p.as_posix()]
+    files = [*stands_on(nb), *sorted(data), ROOT/'constraints.txt']
+    return short('\0'.join(f'{p.relative_to(ROOT).as_posix()} {short(p.read_bytes())}'
+                           for p in files).encode())
+
+
+def stamp(nb):
+    "Write beside the outputs what made them"
+    nb.metadata['ran'], nb.metadata['package'] = code_hash(nb), package_hash(nb)
+
+
+def is_kept(nb):
+    return (nb.metadata.get('ran'), nb.metadata.get('package')) == (code_hash(nb), package_hash(nb))
