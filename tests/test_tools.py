@@ -82,9 +82,10 @@ def test_a_page_is_kept_while_nothing_changes(tmp_path, monkeypatch):
     "Its code, what it imports however deep and however late, the data and the versions"
     monkeypatch.setattr(kept, 'ROOT', tmp_path)
     files = {'cargan/__init__.py': '', 'cargan/a.py': 'def f():\n    from .b import x',
-             'cargan/b/__init__.py': 'from ..d import y', 'cargan/c.py': '', 'cargan/d.py': '',
-             'cargan/pretrained/t.csv': '1', 'cargan/pretrained/strip/s.png': '',
-             'constraints.txt': ''}
+             'cargan/e.py': '', 'cargan/deploy/cli.py': 'def f():\n    from ..e import z',
+             'cargan/b/__init__.py': 'from ..d import y\nfrom ..deploy import cli',
+             'cargan/c.py': '', 'cargan/d.py': '', 'cargan/pretrained/t.csv': '1',
+             'cargan/pretrained/strip/s.png': '', 'constraints.txt': ''}
     for name, text in files.items():
         (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path/name).write_text(text)
@@ -93,9 +94,10 @@ def test_a_page_is_kept_while_nothing_changes(tmp_path, monkeypatch):
                                 v4.new_code_cell('%matplotlib inline\nfrom cargan.a import f')])
     assert not kept.is_kept(nb)
     kept.stamp(nb)
+    others = 'cargan/c.py', 'cargan/e.py', 'cargan/pretrained/strip/s.png'
     for name, text in files.items():
         (tmp_path/name).write_text(f'{text}\n# more')
-        assert kept.is_kept(nb) == (name in ('cargan/c.py', 'cargan/pretrained/strip/s.png')), name
+        assert kept.is_kept(nb) == (name in others), name
         (tmp_path/name).write_text(text)
     nb.cells[0].source = '# B'
     assert kept.is_kept(nb)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = 'pretrained/strip' # by the chapters themselves
+COMMANDS = 'cargan.deploy.cli' # import what they run when they run, which is not when others do
 
 
 def code_hash(nb):
@@ -26,10 +27,10 @@ def module_file(name):
     return next((f for f in files if f.exists()), None) if name.split('.')[0] == 'cargan' else None
 
 
-def imported(code, package=''):
-    "The modules of the package that a piece of code imports, anywhere in it"
-    found = set()
-    for node in ast.walk(ast.parse(code)):
+def imported(code, package='', late=True):
+    "The modules of the package that a piece of code imports; `late`: inside functions, too"
+    found, tree = set(), ast.parse(code)
+    for node in ast.walk(tree) if late else tree.body:
         names = []
         if isinstance(node, ast.Import): names = [a.name for a in node.names]
         if isinstance(node, ast.ImportFrom):
@@ -44,13 +45,16 @@ def stands_on(nb):
     "The files of the package that a notebook imports, with all that these import"
     code = [re.sub(r'(?m)^\s*[%!].*$', 'pass', c.source) for c in nb.cells if c.cell_type == 'code']
     files, new = {}, set().union(*map(imported, code))
+    called = {COMMANDS} & new
     while new:
         name = new.pop()
         files[name] = module_file(name)
         is_package = files[name].name == '__init__.py'
         package = name if is_package else name.rpartition('.')[0]
-        parents = {'.'.join(name.split('.')[:n]) for n in range(1, name.count('.') + 1)}
-        new |= (imported(files[name].read_text(encoding='utf-8'), package) | parents) - set(files)
+        above = {'.'.join(name.split('.')[:n]) for n in range(1, name.count('.') + 1)}
+        text = files[name].read_text(encoding='utf-8')
+        inside = imported(text, package, late=name != COMMANDS or name in called)
+        new |= (inside | {a for a in above if module_file(a)}) - set(files)
     return sorted(files.values())
 
 
