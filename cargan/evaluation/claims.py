@@ -260,14 +260,15 @@ class Claim(NamedTuple):
 def examine(
     runs:Runs, # of `load_runs`
     family:Iterable[Claim], # all claims that are made together
+    planned:int=0, # runs of each; a claim that has fewer, as yet, is not decided
     level:float=.05 # of errors in the family
 )->pd.DataFrame: # a row a claim: system, than, figure, difference, +- (of 95 %, for this claim
     # alone), p, p (Holm), runs, sets of data, differences by each judge, says
     """What the runs say of each claim: ahead, behind, or not decided. Those that lack runs count in
-    the correction. Decided is what each judge has the same way round"""
+    the correction, with p = 1. Decided is what each judge has the same way round"""
     family = list(family)
     found = [_found(runs, c.figure, c.system, c.than) for c in family]
-    wide = holm([1. if np.isnan(e.p) else e.p for e in found])
+    wide = holm([1. if np.isnan(e.p) or e.runs < planned else e.p for e in found])
     each = [[_found(runs, k, c.system, c.than).mean for k in FIGURES[c.figure].by] for c in family]
     def says(c, e, p, by):
         if p >= level or any(d*e.mean <= 0 for d in by): return 'not decided'
@@ -292,6 +293,7 @@ def sentences(
     def one(r):
         what = f"{r.system} {words[r.says]} {r.than} in *{r.figure}*"
         on = f"{r.runs} run{'s'*(r.runs != 1)} on {r.sets} data set{'s'*(r.sets != 1)}"
+        if np.isnan(r.difference) and r.runs: return f"{what}: the figure is no number ({on})"
         if np.isnan(r['+-']): return f"{what}: more runs are needed ({on})"
         low, high = r.difference - r['+-'], r.difference + r['+-']
         each = f"by judge {', '.join(f'{d:+.3f}' for d in r.by)}; " if r.by else ''
