@@ -79,13 +79,14 @@ def test_the_table_of_chapter_11_is_that_of_the_runs():
 
 
 def test_a_page_is_kept_while_nothing_changes(tmp_path, monkeypatch):
-    "Its code, what it imports however deep and however late, the data and the versions"
+    """Its code, what it imports however deep and however late, the data and the versions; comments
+    do not count"""
     monkeypatch.setattr(kept, 'ROOT', tmp_path)
     files = {'cargan/__init__.py': '', 'cargan/a.py': 'def f():\n    from .b import x',
              'cargan/e.py': '', 'cargan/deploy/cli.py': 'def f():\n    from ..e import z',
              'cargan/b/__init__.py': 'from ..d import y\nfrom ..deploy import cli',
              'cargan/c.py': '', 'cargan/d.py': '', 'cargan/pretrained/t.csv': '1',
-             'cargan/pretrained/strip/s.png': '', 'constraints.txt': ''}
+             'cargan/pretrained/w': '', 'cargan/pretrained/strip/s.png': '', 'constraints.txt': ''}
     for name, text in files.items():
         (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path/name).write_text(text)
@@ -94,14 +95,19 @@ def test_a_page_is_kept_while_nothing_changes(tmp_path, monkeypatch):
                                 v4.new_code_cell('%matplotlib inline\nfrom cargan.a import f')])
     assert not kept.is_kept(nb)
     kept.stamp(nb)
-    others = 'cargan/c.py', 'cargan/e.py', 'cargan/pretrained/strip/s.png'
+    others = ('cargan/c.py', 'cargan/e.py', 'cargan/pretrained/strip/s.png',
+              'cargan/pretrained/t.csv')
     for name, text in files.items():
-        (tmp_path/name).write_text(f'{text}\n# more')
+        (tmp_path/name).write_text(f'{text}\nmore = 1')
         assert kept.is_kept(nb) == (name in others), name
         (tmp_path/name).write_text(text)
+    (tmp_path/'cargan/d.py').write_text('"It does the same"\n# as ever')
     nb.cells[0].source = '# B'
     assert kept.is_kept(nb)
     nb.cells[1].source = '#| label: a\n' + nb.cells[1].source
     assert kept.is_kept(nb)
-    nb.cells[1].source += ' as g'
+    nb.cells[1].source += ', course_table'
+    assert not kept.is_kept(nb)
+    kept.stamp(nb)
+    (tmp_path/'cargan/pretrained/t.csv').write_text('2')
     assert not kept.is_kept(nb)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = 'pretrained/strip' # by the chapters themselves
+TABLES = 'course_table' # what reads the package's tables
 COMMANDS = 'cargan.deploy.cli' # import what they run when they run, which is not when others do
 
 
@@ -58,13 +59,28 @@ def stands_on(nb):
     return sorted(files.values())
 
 
+def does(path):
+    "What a module does: its code without comments and docstrings"
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef): continue
+        if ast.get_docstring(node) is not None: del node.body[0]
+    return ast.dump(tree).encode()
+
+
+def data_of(nb):
+    "The files that the package carries for a page; tables only where it asks for them"
+    asks = any(TABLES in c.source for c in nb.cells if c.cell_type == 'code')
+    return sorted(p for p in (ROOT/'cargan'/'pretrained').rglob('*') if p.is_file()
+                  and WRITTEN not in p.as_posix() and (asks or p.suffix != '.csv'))
+
+
 def package_hash(nb):
     "Of the modules, the data that the package carries, and the versions of what it needs"
-    data = [p for p in (ROOT/'cargan'/'pretrained').rglob('*')
-            if p.is_file() and WRITTEN not in p.as_posix()]
-    files = [*stands_on(nb), *sorted(data), ROOT/'constraints.txt']
-    return short('\0'.join(f'{p.relative_to(ROOT).as_posix()} {short(p.read_bytes())}'
-                           for p in files).encode())
+    found = [(p, does(p)) for p in stands_on(nb)]
+    found += [(p, p.read_bytes()) for p in [*data_of(nb), ROOT/'constraints.txt']]
+    lines = [f'{p.relative_to(ROOT).as_posix()} {short(data)}' for p, data in found]
+    return short('\0'.join(lines).encode())
 
 
 def stamp(nb):
