@@ -8,25 +8,40 @@ from pathlib import Path
 import pandas as pd
 
 from cargan.core import write_whole
+from cargan.evaluation.claims import FIGURES, load_runs
 from cargan.evaluation.systems import paper_models
-from cargan.evaluation.tables import FIGURES, results
+from cargan.evaluation.tables import results
 from cargan.models.preset import get_preset
 
 ROOT = Path(__file__).parent.parent
 FROM, OUT = ROOT/'benchmarks'/'tables', ROOT/'cargan'/'pretrained'/'long.csv'
-SEEN = 'named right', 'label predicted', 'FD (judge)', 'L1'
-HEARD = dict(performer='performer', pitch='pitch_within', loudness='loudness', rest='rest_balanced')
+SETS = 'one', 'two'
+# heading: the judges' answers, or what stands in the results; what is heard, with the label guessed
+ANSWERED = {'named right': 'named right', 'label predicted': 'label predicted', 'L1': 'L1',
+            **{k: f'{k}, label predicted' for k in ('performer', 'pitch', 'rest')}}
+WRITTEN = {'FD (judge)': 'fd_classifier', 'loudness': 'listening.label_predicted.loudness',
+           'named right by C': 'accuracy_label_given_by_c'}
+ORDER = ('named right', 'label predicted', 'FD (judge)', 'L1', 'performer', 'pitch', 'loudness',
+         'rest', 'named right by C')
+
+
+def figure(name, asked, answers):
+    "Of one run"
+    return round(float(FIGURES[name].value(FIGURES[name].moments(asked, answers).sum(0))), 4)
 
 
 def table(folder=FROM)->pd.DataFrame:
-    "Figures under the names they have on the pages; what is heard, with the label predicted"
+    "Figures under the names they have on the pages"
     names = [s.name for s in paper_models(get_preset('small', code=0))]
-    rows = pd.concat([results(folder/s).assign(set=s) for s in ('one', 'two')])
-    rows = rows[rows.system.isin(names)]
-    shown = {name: rows[FIGURES[name]] for name in SEEN}
-    shown |= {name: rows[f'listening.label_predicted.{key}'] for name, key in HEARD.items()}
-    return pd.DataFrame(dict(system=rows.system, set=rows.set, seed=rows.seed, **shown,
-                             **{'named right by C': rows.accuracy_label_given_by_c}))
+    runs, rows = load_runs(*(folder/s for s in SETS)), []
+    for name, asked, cells in zip(SETS, runs.asked, runs.cells):
+        written = results(folder/name).set_index(['system', 'seed'])
+        for system in names:
+            for seed, answers in cells.get(system, {}).items():
+                row = {h: figure(k, asked, answers) for h, k in ANSWERED.items()}
+                row |= {h: written.loc[(system, seed), k] for h, k in WRITTEN.items()}
+                rows.append(dict(system=system, set=name, seed=seed, **{h: row[h] for h in ORDER}))
+    return pd.DataFrame(rows)
 
 
 def main(): write_whole(OUT, table().to_csv(index=False, lineterminator='\n').encode())
