@@ -89,4 +89,6 @@ def stamp(nb):
 
 
 def is_kept(nb):
-    return (nb.metadata.get('ran'), nb.metadata.get('package')) == (code_hash(nb), package_hash(nb))
+    "Are code and package those of its stamp? Most pages have none, which is seen at once"
+    if nb.metadata.get('ran') != code_hash(nb): return False
+    return nb.metadata.get('package') == package_hash(nb)
