@@ -87,7 +87,7 @@ def test_judges_of_other_data(data, tmp_path):
                                                      .splitlines()[1:])
 
 
-@pytest.mark.parametrize('folder', ['choices', 'long', 'search', 'tables/one', 'tables/two'])
+@pytest.mark.parametrize('folder', ['choices', 'long', 'search', 'tables/one', 'tables/two', 'tables/gpu'])
 def test_committed_results(folder):
     "Each committed run has the changes that its system has today; a bool of D's label is its name"
     from cargan.evaluation.systems import TABLES
@@ -106,7 +106,7 @@ def test_committed_results(folder):
         for k in row['changes']: assert getattr(was, k) == getattr(now.preset, k), (file, k)
 
 
-@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two'])
+@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two', 'tables/gpu'])
 def test_committed_trials(folder):
     "Judges of other data, choices on validation pairs, the budget of each system, its answers"
     settings = json.loads((COMMITTED/folder/'settings.json').read_text())
@@ -119,7 +119,7 @@ def test_committed_trials(folder):
             assert (COMMITTED/folder/kind/f'{file.stem}.{end}').exists()
 
 
-@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two'])
+@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two', 'tables/gpu'])
 def test_committed_answers(folder):
     "The figures that claims compute from answers are those that the results have"
     from cargan.evaluation.claims import FIGURES, load_runs
