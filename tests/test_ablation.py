@@ -87,7 +87,7 @@ def test_judges_of_other_data(data, tmp_path):
                                                      .splitlines()[1:])
 
 
-@pytest.mark.parametrize('folder', ['choices', 'long', 'search', 'tables/one', 'tables/two', 'tables/gpu'])
+@pytest.mark.parametrize('folder', ['search', 'tables/one', 'tables/two', 'tables/gpu'])
 def test_committed_results(folder):
     "Each committed run has the changes that its system has today; a bool of D's label is its name"
     from cargan.evaluation.systems import TABLES

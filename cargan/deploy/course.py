@@ -143,7 +143,7 @@ def course_classifier(
 
 # %% ../../nbs/workshop/deploy/course.ipynb #07547d15
 def course_table()->Any: # a pandas `DataFrame`
-    "A row a run of `small`: the paper's models, E+ and others' systems (`tools/course_table.py`)"
+    "A row a run of `small`: the paper's models, E+, others' systems, and of set `gpu` controls"
     import pandas as pd
     return pd.read_csv(str(files('cargan')/'pretrained'/'long.csv'))
 
