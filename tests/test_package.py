@@ -240,7 +240,8 @@ def listed(text): return sorted(re.findall(r'\b(?:workshop/\w+/\w+|\d\d_\w+)\.ip
 
 def test_index_and_sidebar_list_every_page():
     there = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in PAGES)
-    assert listed('\n'.join(texts(ROOT/'nbs'/'index.ipynb', 'markdown'))) == there
+    in_index = listed('\n'.join(texts(ROOT/'nbs'/'index.ipynb', 'markdown')))
+    assert sorted(set(in_index)) == there # one may be named twice
     assert listed((ROOT/'_quarto.yml').read_text(encoding='utf-8')) == there
 
 

@@ -16,7 +16,7 @@ from cargan.models.preset import get_preset
 ROOT = Path(__file__).parent.parent
 FROM, OUT = ROOT/'benchmarks'/'tables', ROOT/'cargan'/'pretrained'/'long.csv'
 SETS = 'one', 'two'
-CONTROLS = 'E, no label', 'E+, no label', 'E+, long' # of the GPU's runs, set `one`
+CONTROLS = 'E', 'E, no label', 'E+', 'E+, no label', 'E+, long' # the GPU's runs, set `one`
 # heading: the judges' answers, or what stands in the results; what is heard, with the label guessed
 ANSWERED = {'named right': 'named right', 'label predicted': 'label predicted', 'L1': 'L1',
             **{k: f'{k}, label predicted' for k in ('performer', 'pitch', 'rest')}}
